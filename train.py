@@ -1,0 +1,8 @@
+"""`zoo train` as a file to run: python train.py --config configs/default.py"""
+
+import sys
+
+from zoo.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main(["train", *sys.argv[1:]]))
