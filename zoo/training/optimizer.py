@@ -1,0 +1,332 @@
+"""One optimizer step over a tree of weights, told by each `Weight` what it is.
+
+Optax sees only shapes: its muon takes a stack of matrices [layers, in, out] for something
+else and a stack of gains [layers, d_model] for a matrix, its adafactor factors over the layer
+axis. Here the declaration beside each array says which axis counts layers, so that a stacked
+weight moves exactly as its layers would by themselves.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import operator
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpy.typing as npt
+import optax
+
+from zoo.errors import ConfigError, choices, near_matches
+from zoo.layers.weight import Weight
+from zoo.training.optim_config import OptimConfig, parse_freeze
+
+Params = dict[str, Any]
+"""A nested dict of arrays; gradients, moving averages and trees of `Weight`s look the same."""
+
+# RMS of a muon update per unit of learning rate. AdamW's is about that, so one learning rate
+# serves the matrices and the rest (Liu et al. 2025, "Muon is Scalable", section 2.2).
+_MUON_RMS = 0.2
+
+# Of an adafactor state under vmap over layers: the moments have a layer axis, the count none.
+_LAYER_AXES = optax.FactoredState(count=None, v_row=0, v_col=0, v=0)
+
+
+@dataclasses.dataclass(frozen=True)
+class Rule:
+    """How the learning rate and the decay apply to one weight.
+
+    Attributes:
+        multiplier: of the learning rate: one number, or an array [layers, 1, ...] that
+            broadcasts against a stacked weight. 0 is frozen.
+        decays: whether weight decay applies.
+    """
+
+    multiplier: float | npt.NDArray[np.float32]
+    decays: bool
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Optimizer:
+    """Pure functions of (gradients, state, parameters); make one with `make_optimizer`."""
+
+    transform: optax.GradientTransformation
+    rules: Params
+    clip_norm: float | None
+
+    def init(self, params: Params) -> Any:
+        """The state: a pytree of arrays without entries for weights that are frozen."""
+        return self.transform.init(_trainable(params, self.rules))
+
+    def update(
+        self,
+        grads: Params,
+        opt_state: Any,
+        params: Params,
+        *,
+        lr: jax.Array | float,
+        weight_decay: jax.Array | float,
+    ) -> tuple[Params, Any, dict[str, jax.Array]]:
+        """One step: p - lr * multiplier * (direction + weight_decay * p).
+
+        Args:
+            grads: mean gradient, a tree like `params`.
+            opt_state: from `init` or the step before.
+            params: the parameters.
+            lr: learning rate of this step, its schedule applied; may be traced.
+            weight_decay: decoupled decay per unit of learning rate; may be traced.
+
+        Returns:
+            New parameters, new state, and scalars: `grad_norm` (global norm over trainable
+            weights, before clipping), `update_norm` (of what is added to the parameters)
+            and `clipped` (1.0 when the gradient was scaled down, else 0.0).
+        """
+        rules = _trainable(self.rules, self.rules)
+        live = _trainable(params, self.rules)
+        grads = jax.tree.map(_without_frozen_layers, rules, _trainable(grads, self.rules))
+        grad_norm = optax.tree.norm(grads)
+        clipped = jnp.zeros((), jnp.float32)
+        if self.clip_norm:
+            clip = optax.clip_by_global_norm(self.clip_norm)
+            grads, _ = clip.update(grads, optax.EmptyState())
+            clipped = (grad_norm > self.clip_norm).astype(jnp.float32)
+
+        direction, new_state = self.transform.update(grads, opt_state, live)
+
+        def scale(rule: Rule, d: jax.Array, p: jax.Array) -> jax.Array:
+            step = d + weight_decay * p if rule.decays else d
+            return _without_frozen_layers(rule, step * rule.multiplier * -lr)
+
+        updates = jax.tree.map(scale, rules, direction, live)
+        new_params = _replace(params, optax.apply_updates(live, updates))
+        info = {
+            "grad_norm": grad_norm,
+            "update_norm": optax.tree.norm(updates),
+            "clipped": clipped,
+        }
+        return new_params, new_state, info
+
+
+def make_optimizer(config: OptimConfig, weights: Params) -> Optimizer:
+    """The optimizer of a config for the weights declared by a model.
+
+    Each equals its optax namesake on weights without a layer axis; adafactor differs in that
+    weight decay is multiplied by the learning rate, as in the others. Muon takes matrices
+    but the head; embeddings, head, gains and biases go to (Nesterov) Adam at the same rate.
+
+    Args:
+        config: resolved; `clip_norm` may stay None, and betas that the optimizer does not use.
+        weights: the tree of `Weight`s beside the parameters.
+
+    Raises:
+        ConfigError: for a field that is None or cannot work, a freeze pattern that fits no
+            weight (naming the roles or layers there are), or freezing everything.
+    """
+    config.validate()
+    rules = update_rules(config, weights)
+    live = _trainable(weights, rules)
+    if not live:
+        raise ConfigError(f"optim.freeze = {config.freeze} leaves no weight to train")
+    return Optimizer(_direction(config, live), rules, config.clip_norm)
+
+
+def ema_update(ema_params: Params, params: Params, decay: jax.typing.ArrayLike) -> Params:
+    """decay * average + (1 - decay) * params; a tree like both."""
+    averaged: Params = optax.incremental_update(params, ema_params, 1 - decay)
+    return averaged
+
+
+def update_rules(config: OptimConfig, weights: Params) -> Params:
+    """The `Rule` of each weight, a tree like `weights`.
+
+    Layer-wise decay d of the learning rate: layer l (from 0) of N has d^(N-1-l); embeddings
+    (and a norm on them) d^N; head, final norm and anything else outside the stack 1, so that
+    the top layer learns at full rate (Howard and Ruder 2018, section 3.2). N is one more
+    than the highest layer index; with an encoder and a decoder, that of the deeper stack.
+
+    Raises:
+        ConfigError: for a freeze pattern that fits no weight.
+    """
+    leaves = jax.tree.leaves(weights)
+    num_layers = 1 + max((max(w.layers) for w in leaves if w.layers), default=-1)
+    frozen = [_checked_freeze(pattern, leaves, num_layers) for pattern in config.freeze]
+    decayed = ("matrix", "embedding") if config.decay_embeddings else ("matrix",)
+
+    def rule(weight: Weight) -> Rule:
+        factors = np.array(
+            [
+                0.0
+                if any(_fits(weight.role, layer, *pattern) for pattern in frozen)
+                else config.layer_lr_decay ** _distance_from_top(weight, layer, num_layers)
+                for layer in (weight.layers or (None,))
+            ],
+            np.float32,
+        )
+        same = len(set(factors.tolist())) == 1
+        shape = (-1,) + (1,) * len(weight.axes)
+        return Rule(float(factors[0]) if same else factors.reshape(shape), weight.kind in decayed)
+
+    return _map(rule, weights)
+
+
+def _distance_from_top(weight: Weight, layer: int | None, num_layers: int) -> int:
+    if layer is not None:
+        return num_layers - 1 - layer
+    return num_layers if weight.kind == "embedding" or "emb" in weight.role else 0
+
+
+def _fits(role: str, layer: int | None, wanted: str | None, layers: range | None) -> bool:
+    return wanted in (None, role) and (layers is None or layer in layers)
+
+
+def _checked_freeze(
+    pattern: str, leaves: list[Weight], num_layers: int
+) -> tuple[str | None, range | None]:
+    role, layers = parse_freeze(pattern)
+    roles = sorted({weight.role for weight in leaves})
+    if role is not None and role not in roles:
+        raise ConfigError(
+            f"optim.freeze has {pattern!r}, but no weight has the role {role!r}"
+            f"{near_matches(role, roles)}; the roles are {choices(roles)}"
+        )
+    if layers is not None and layers[-1] >= num_layers:
+        there = f"layers 0-{num_layers - 1}" if num_layers else "no layers"
+        raise ConfigError(f"optim.freeze has {pattern!r}, but the model has {there}")
+    if not any(_fits(w.role, at, role, layers) for w in leaves for at in (w.layers or (None,))):
+        inside = sorted({weight.role for weight in leaves if weight.layers})
+        raise ConfigError(
+            f"optim.freeze has {pattern!r}, but {role!r} has no such layer; "
+            f"the roles with layers are {choices(inside)}"
+        )
+    return role, layers
+
+
+def _direction(config: OptimConfig, weights: Params) -> optax.GradientTransformation:
+    """The transformation to the direction of descent before learning rate and decay."""
+    if config.name == "adafactor":
+        return _adafactor(weights)
+    beta1 = _needed(config, "beta1")
+    if config.name == "sgd":
+        return optax.trace(decay=beta1) if beta1 else optax.identity()
+    beta2 = _needed(config, "beta2")
+    if config.name == "lion":
+        return optax.scale_by_lion(beta1, beta2)
+    if config.name == "adamw":
+        return optax.scale_by_adam(beta1, beta2, config.eps)
+    descent = optax.contrib.muon(
+        1.0,
+        beta=config.muon_beta,
+        eps=config.eps,
+        adam_b1=beta1,
+        adam_b2=beta2,
+        consistent_rms=_MUON_RMS,
+        muon_weight_dimension_numbers=_map(_muon_axes, weights),
+    )
+    # At a rate of 1 muon yields minus the direction.
+    return optax.GradientTransformation(*optax.chain(descent, optax.scale(-1.0)))
+
+
+def _needed(config: OptimConfig, field: str) -> float:
+    value: float | None = getattr(config, field)
+    if value is None:
+        raise ConfigError(f"optim.{field} = None, but {config.name} needs a number in [0, 1)")
+    return value
+
+
+def _muon_axes(weight: Weight) -> optax.contrib.MuonDimensionNumbers | None:
+    """The in and out axis of a weight that muon orthogonalises; None is left to Adam."""
+    if weight.kind != "matrix" or weight.role == "head":
+        return None
+    if len(weight.axes) != 2:
+        raise ConfigError(
+            f"optim.name = 'muon' needs matrices of 2 axes, but {weight.role!r} has {weight.axes}"
+        )
+    first = 1 if weight.stacked else 0
+    return optax.contrib.MuonDimensionNumbers(reduction_axis=first, output_axis=first + 1)
+
+
+def _adafactor(weights: Params) -> optax.GradientTransformation:
+    """optax.adafactor with one set of statistics per layer of a stacked weight."""
+    rms = optax.scale_by_factored_rms()
+    clip, relative = optax.clip_by_block_rms(1.0), optax.scale_by_param_block_rms()
+
+    def start(weight: Weight, param: jax.Array) -> optax.FactoredState:
+        init = jax.vmap(rms.init, out_axes=_LAYER_AXES) if weight.stacked else rms.init
+        return init(param)
+
+    def step(
+        grad: jax.Array, state: optax.FactoredState, param: jax.Array
+    ) -> tuple[jax.Array, optax.FactoredState]:
+        scaled, state = rms.update(grad, state, param)
+        scaled, _ = clip.update(scaled, optax.EmptyState())
+        scaled, _ = relative.update(scaled, optax.EmptyState(), param)
+        return scaled, state
+
+    over_layers = jax.vmap(step, in_axes=(0, _LAYER_AXES, 0), out_axes=(0, _LAYER_AXES))
+
+    def init_fn(params: Params) -> optax.FactoredState:
+        return _gathered(jnp.zeros((), jnp.int32), jax.tree.map(start, weights, params))
+
+    def update_fn(
+        grads: Params, state: optax.FactoredState, params: Params | None = None
+    ) -> tuple[Params, optax.FactoredState]:
+        def one(weight: Weight, grad: Any, v_row: Any, v_col: Any, v: Any, param: Any) -> Any:
+            own = optax.FactoredState(state.count, v_row, v_col, v)
+            return (over_layers if weight.stacked else step)(grad, own, param)
+
+        moments = (state.v_row, state.v_col, state.v)
+        pairs = jax.tree.map(one, weights, grads, *moments, params)
+        directions = _pick(pairs, operator.itemgetter(0), tuple)
+        states = _pick(pairs, operator.itemgetter(1), tuple)
+        return directions, _gathered(optax.safe_increment(state.count), states)
+
+    return optax.GradientTransformation(init_fn, update_fn)
+
+
+def _gathered(count: jax.Array, states: Params) -> optax.FactoredState:
+    """One state of trees, as optax keeps it, from a tree of states."""
+
+    def tree(field: str) -> Params:
+        return _pick(states, operator.attrgetter(field), optax.FactoredState)
+
+    return optax.FactoredState(count, tree("v_row"), tree("v_col"), tree("v"))
+
+
+def _pick(tree: Params, choose: Callable[[Any], Any], leaf: type) -> Params:
+    picked: Params = jax.tree.map(choose, tree, is_leaf=lambda node: type(node) is leaf)
+    return picked
+
+
+def _map(function: Callable[[Weight], Any], weights: Params) -> Params:
+    mapped: Params = jax.tree.map(function, weights)
+    return mapped
+
+
+def _without_frozen_layers(rule: Rule, array: jax.Array) -> jax.Array:
+    """Zero in layers that are frozen, even where the array is not finite."""
+    if np.all(rule.multiplier):
+        return array
+    return jnp.where(rule.multiplier != 0, array, 0)
+
+
+def _trainable(tree: Params, rules: Params) -> Params:
+    """The tree without weights that are frozen in all layers."""
+    kept: Params = {}
+    for key, rule in rules.items():
+        if isinstance(rule, dict):
+            branch = _trainable(tree[key], rule)
+            if branch:
+                kept[key] = branch
+        elif np.any(rule.multiplier):
+            kept[key] = tree[key]
+    return kept
+
+
+def _replace(tree: Params, new: Params) -> Params:
+    """The tree with the leaves that `new` has."""
+    return {
+        key: _replace(value, new.get(key, {})) if isinstance(value, dict) else new.get(key, value)
+        for key, value in tree.items()
+    }
