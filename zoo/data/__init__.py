@@ -1,0 +1,16 @@
+"""Text in, batches of token rows out: sources, tokenizers, the indexed cache and the loader."""
+
+from zoo.data.config import DataConfig
+from zoo.data.loader import Budget, TextData, open_data
+from zoo.data.preview import preview
+from zoo.data.tokenizers import Tokenizer, load_tokenizer
+
+__all__ = [
+    "Budget",
+    "DataConfig",
+    "TextData",
+    "Tokenizer",
+    "load_tokenizer",
+    "open_data",
+    "preview",
+]

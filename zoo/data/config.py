@@ -1,0 +1,137 @@
+"""The settings of the data room."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from zoo.errors import ConfigError, near_matches
+
+Packing = Literal["concat", "first_fit"]
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Where the text comes from, how it becomes tokens, and the shape of a batch.
+
+    With neither `path` nor `dataset` the text is the source of the Python standard library.
+    """
+
+    path: str | None = None
+    """A text file, a folder of text files, a .jsonl or a .parquet file (None: the Python
+    standard library's source)."""
+    validation_path: str | None = None
+    """Held-out text, read like `path` (None: a part of `path` is held out)."""
+    dataset: str | None = None
+    """A dataset with a text column, by Hub name (`owner/name`, `owner/name@revision`) or local
+    folder, read through `datasets`."""
+    dataset_config: str | None = None
+    """The dataset's configuration name (`wikitext-2-raw-v1`)."""
+    dataset_split: str = "train"
+    """The dataset's split to train on."""
+    validation_split: str | None = None
+    """The dataset's split to evaluate on (None: the last 5 % of the training documents)."""
+    text_column: str = "text"
+    """The column that holds the text in JSONL, Parquet and datasets."""
+    streaming: bool = False
+    """Stream the dataset instead of downloading all of it; needs `max_documents`."""
+    max_documents: int | None = None
+    """Read at most this many documents of each split of the dataset (None: all)."""
+    tokenizer: str = "bytes"
+    """`bytes`, `bpe` (trained on the training split) or the path of a tokenizer.json."""
+    vocab_size: int = 8192
+    """Size of the trained vocabulary; only with `tokenizer=bpe`."""
+    batch_size: int = 16
+    """Rows in a global batch."""
+    length: int = 256
+    """Tokens a row predicts; a row holds length + 1 tokens."""
+    packing: Packing = "concat"
+    """`concat`: rows are windows of the concatenated documents; `first_fit`: whole documents are
+    packed into rows (longer ones cut), the rest of a row is padding."""
+    separate_documents: bool = False
+    """Give each document of a row its own segment, so that none attends to another."""
+    cache_dir: str | None = None
+    """Where token caches are kept (None: `postnorm-zoo` in the user's cache folder)."""
+    prefetch: int = 4
+    """Batches prepared ahead by a background thread (0: none)."""
+
+    def validate(self) -> None:
+        """Raise `ConfigError` for values that are meaningless or clash; reads no file."""
+        _at_least("batch_size", self.batch_size, 1)
+        _at_least("length", self.length, 1)
+        _at_least("prefetch", self.prefetch, 0)
+        if self.max_documents is not None:
+            _at_least("max_documents", self.max_documents, 1)
+        for field in ("path", "validation_path", "dataset", "text_column", "dataset_split"):
+            if getattr(self, field) == "":
+                raise ConfigError(f"data.{field} is an empty string; leave it out instead")
+        if self.packing not in ("concat", "first_fit"):
+            raise ConfigError(f"data.packing = {self.packing!r}; use concat or first_fit")
+        self._validate_source()
+        self._validate_tokenizer()
+
+    def _validate_source(self) -> None:
+        if self.path is not None and self.dataset is not None:
+            raise ConfigError(
+                f"data.path = {self.path!r} and data.dataset = {self.dataset!r} are both set; "
+                "give one of them"
+            )
+        if self.validation_path is not None and self.path is None:
+            raise ConfigError(
+                f"data.validation_path = {self.validation_path!r} needs data.path"
+                + ("; with data.dataset use data.validation_split" if self.dataset else "")
+            )
+        if self.validation_path is not None and self.validation_path == self.path:
+            raise ConfigError(
+                f"data.validation_path = {self.validation_path!r} is the text trained on; name "
+                "another, or leave it out to hold out a part"
+            )
+        if self.dataset is None:
+            for field, unset in (
+                ("dataset_config", None),
+                ("dataset_split", "train"),
+                ("validation_split", None),
+                ("streaming", False),
+                ("max_documents", None),
+            ):
+                if getattr(self, field) != unset:
+                    value = getattr(self, field)
+                    raise ConfigError(f"data.{field} = {value!r} needs data.dataset")
+        elif self.validation_split == self.dataset_split:
+            raise ConfigError(
+                f"data.validation_split = {self.validation_split!r} is the split trained on; "
+                "name another, or leave it out to hold out the last 5 %"
+            )
+        if self.streaming and self.max_documents is None:
+            raise ConfigError(
+                "data.streaming = True needs data.max_documents: the number of documents to keep"
+            )
+
+    def _validate_tokenizer(self) -> None:
+        if self.tokenizer not in ("bytes", "bpe") and not self.tokenizer.endswith(".json"):
+            raise ConfigError(
+                f"data.tokenizer = {self.tokenizer!r}; use bytes, bpe or the path of a "
+                f"tokenizer.json{near_matches(self.tokenizer, ['bytes', 'bpe'])}"
+            )
+        if self.tokenizer == "bpe":
+            # 256 bytes and the end-of-document token come before the first merge.
+            _at_least("vocab_size", self.vocab_size, 258)
+        elif self.vocab_size != DataConfig.vocab_size:
+            raise ConfigError(
+                f"data.vocab_size = {self.vocab_size} has no effect with data.tokenizer = "
+                f"{self.tokenizer!r}; it sets the size of a trained bpe vocabulary"
+            )
+
+
+def cache_root(config: DataConfig) -> Path:
+    """The folder of the token caches: `cache_dir`, or `postnorm-zoo` under XDG_CACHE_HOME."""
+    if config.cache_dir is not None:
+        return Path(config.cache_dir).expanduser()
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "postnorm-zoo"
+
+
+def _at_least(field: str, value: int, least: int) -> None:
+    if value < least:
+        raise ConfigError(f"data.{field} = {value}; use {least} or more")

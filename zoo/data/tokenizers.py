@@ -1,0 +1,187 @@
+"""Bytes, a trained byte-level BPE, or an existing tokenizer.json, behind one small protocol."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from zoo.errors import DataError
+
+END_OF_TEXT = "<|endoftext|>"
+END_NAMES = (END_OF_TEXT, "</s>", "<|end_of_text|>", "<eos>")
+BYTES_FILE = "byte_tokenizer.json"
+TOKENIZER_FILE = "tokenizer.json"
+# Long texts are encoded in pieces cut after a newline: the library's memory per character is large.
+PIECE_BYTES = 1 << 18
+# A vocabulary hardly changes after this much text, and training holds its words in memory.
+TRAINING_BYTES = 256 << 20
+
+
+class Tokenizer(Protocol):
+    """Text to token ids and back.
+
+    `eos_id` closes each document in the cache; it is None where a tokenizer has no such token.
+    `fingerprint` is equal for tokenizers that encode alike.
+    """
+
+    @property
+    def vocab_size(self) -> int: ...
+    @property
+    def eos_id(self) -> int | None: ...
+    @property
+    def fingerprint(self) -> str: ...
+    def encode(self, text: bytes) -> np.ndarray:
+        """Token ids, int32 [tokens], of UTF-8 text (any bytes in the byte tokenizer)."""
+
+    def encode_many(self, texts: Sequence[bytes]) -> list[np.ndarray]:
+        """`encode` of each text; in parallel where the tokenizer can."""
+
+    def decode(self, ids: Sequence[int] | np.ndarray) -> str:
+        """The text of `ids`; bytes that form no character become U+FFFD."""
+
+    def save(self, folder: str | Path) -> None:
+        """Write what `load_tokenizer(folder)` reads."""
+
+
+class ByteTokenizer:
+    """Each byte is a token: 256 ids, no end-of-document token."""
+
+    vocab_size = 256
+    eos_id = None
+    fingerprint = "bytes"
+
+    def encode(self, text: bytes) -> np.ndarray:
+        return np.frombuffer(text, dtype=np.uint8).astype(np.int32)
+
+    def encode_many(self, texts: Sequence[bytes]) -> list[np.ndarray]:
+        return [self.encode(text) for text in texts]
+
+    def decode(self, ids: Sequence[int] | np.ndarray) -> str:
+        # A model may have more rows than 256; such an id has no byte.
+        return b"".join(
+            bytes([int(i)]) if 0 <= int(i) < 256 else "\N{REPLACEMENT CHARACTER}".encode()
+            for i in ids
+        ).decode("utf-8", errors="replace")
+
+    def save(self, folder: str | Path) -> None:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        (Path(folder) / BYTES_FILE).write_text(json.dumps({"tokenizer": "bytes"}) + "\n")
+
+
+class FileTokenizer:
+    """A `tokenizers.Tokenizer`, read from or trained into a tokenizer.json."""
+
+    def __init__(self, inner: Any) -> None:
+        self._inner = inner
+        self._text = inner.to_str()
+        self.vocab_size: int = 1 + max(inner.get_vocab(with_added_tokens=True).values(), default=-1)
+        found = (inner.token_to_id(name) for name in END_NAMES)
+        self.eos_id: int | None = next((i for i in found if i is not None), None)
+        self.fingerprint = hashlib.blake2b(self._text.encode(), digest_size=16).hexdigest()
+
+    def encode(self, text: bytes) -> np.ndarray:
+        return self.encode_many([text])[0]
+
+    def encode_many(self, texts: Sequence[bytes]) -> list[np.ndarray]:
+        pieces = [list(_pieces(text)) for text in texts]
+        flat = [piece.decode("utf-8") for parts in pieces for piece in parts]
+        encoded = iter(self._inner.encode_batch_fast(flat, add_special_tokens=False))
+        return [
+            np.asarray([i for _ in parts for i in next(encoded).ids], dtype=np.int32)
+            for parts in pieces
+        ]
+
+    def decode(self, ids: Sequence[int] | np.ndarray) -> str:
+        text: str = self._inner.decode([int(i) for i in ids], skip_special_tokens=False)
+        return text
+
+    def save(self, folder: str | Path) -> None:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        (Path(folder) / TOKENIZER_FILE).write_text(self._text, encoding="utf-8")
+
+
+def train_bpe(documents: Iterable[bytes], *, vocab_size: int) -> FileTokenizer:
+    """Byte-level BPE over UTF-8 `documents` (their first 256 MiB), with an end-of-document token.
+
+    The vocabulary is smaller than `vocab_size` when the text has no more pairs to merge.
+    """
+    import tokenizers
+    from tokenizers import decoders, models, pre_tokenizers, trainers
+
+    inner = tokenizers.Tokenizer(models.BPE())
+    inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    inner.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size,
+        special_tokens=[END_OF_TEXT],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    inner.train_from_iterator(_training_text(documents), trainer=trainer)
+    return FileTokenizer(inner)
+
+
+def read_tokenizer_file(path: Path, *, named: str) -> FileTokenizer:
+    """The tokenizer of a tokenizer.json; `named` says in an error where the path came from."""
+    import tokenizers
+
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise DataError(f"{named}: there is no file {path}") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{named}: cannot read {path}: {error}") from error
+    try:
+        if "model" not in json.loads(text):
+            raise DataError(f"{named}: {path} is JSON but not a tokenizer.json: it has no `model`")
+        return FileTokenizer(tokenizers.Tokenizer.from_str(text))
+    except json.JSONDecodeError as error:
+        raise DataError(f"{named}: {path} is not JSON: {error}") from error
+    except DataError:
+        raise
+    except Exception as error:  # the library raises bare Exceptions for a malformed file
+        if type(error) is not Exception and not isinstance(error, (ValueError, TypeError)):
+            raise
+        raise DataError(f"{named}: {path} is not a tokenizer.json: {error}") from error
+
+
+def load_tokenizer(folder: str | Path) -> Tokenizer:
+    """The tokenizer saved in `folder` (a workdir of ours, or any folder with a tokenizer.json).
+
+    Raises `DataError` when there is none.
+    """
+    folder = Path(folder).expanduser()
+    if (folder / BYTES_FILE).is_file():
+        return ByteTokenizer()
+    if not (folder / TOKENIZER_FILE).is_file():
+        raise DataError(f"no tokenizer in {folder}: looked for {BYTES_FILE} and {TOKENIZER_FILE}")
+    return read_tokenizer_file(folder / TOKENIZER_FILE, named="tokenizer")
+
+
+def _pieces(text: bytes) -> Iterator[bytes]:
+    start = 0
+    while len(text) - start > PIECE_BYTES:
+        newline = text.rfind(b"\n", start, start + PIECE_BYTES)
+        # A line longer than a piece stays whole: a cut elsewhere could split a character.
+        newline = newline if newline >= 0 else text.find(b"\n", start)
+        if newline < 0:
+            break
+        yield text[start : newline + 1]
+        start = newline + 1
+    if start < len(text):
+        yield text[start:]
+
+
+def _training_text(documents: Iterable[bytes]) -> Iterator[str]:
+    read = 0
+    for document in documents:
+        for piece in _pieces(document):
+            yield piece.decode("utf-8")
+            read += len(piece)
+            if read >= TRAINING_BYTES:
+                return
