@@ -1,0 +1,1 @@
+"""Norms, attention, MLP, positions, embeddings: parts that know no variant."""

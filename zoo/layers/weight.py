@@ -1,0 +1,115 @@
+"""The one declaration per weight, made where the weight is made.
+
+Everything that must treat weights differently reads the `Weight` beside the
+array: initialisation (role, fans), the decay mask and optimizers that tell
+matrices from gains (kind), sharding (axes), per-layer figures and layer-wise
+learning rates (layers). Nobody matches path strings.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, Literal, TypeVar
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+M = TypeVar("M", bound=nnx.Module)
+Kind = Literal["matrix", "embedding", "gain", "bias", "multiplier"]
+
+# Matrix roles; a placement gives its init gains per role. `w1` is every matrix
+# into the MLP (the gate too), `x...` are those of cross-attention.
+ROLES = ("q", "k", "v", "o", "w1", "w2", "xq", "xk", "xv", "xo", "emb", "pos", "head")
+
+
+@dataclasses.dataclass(frozen=True)
+class Weight:
+    """What a weight is.
+
+    Attributes:
+        role: one of `ROLES` for matrices and embeddings; for the rest the slot it
+            sits in, such as `norm_in` (a gain) or `skip`, `branch` (a multiplier).
+        kind: matrix, embedding, gain, bias or multiplier (a learned residual scalar).
+        axes: one logical axis name per dimension, without the layer axis.
+        fan_in, fan_out: of the matrix product the weight serves.
+        layers: the layer indices along the leading layer axis, or None when the
+            weight has no such axis.
+        sublayer: the sublayer it belongs to (`self_attention`, `mlp`, ...), if any.
+    """
+
+    role: str
+    kind: Kind
+    axes: tuple[str, ...]
+    fan_in: int = 1
+    fan_out: int = 1
+    layers: range | None = None
+    sublayer: str | None = None
+
+    @property
+    def stacked(self) -> bool:
+        """Whether the array has a leading layer axis that is not in `axes`."""
+        return self.layers is not None
+
+
+def matrix(
+    role: str, fan_in: int, fan_out: int, axes: tuple[str, str], *, kind: Kind = "matrix"
+) -> nnx.Param[jax.Array]:
+    """A [fan_in, fan_out] weight, zero until the model is initialised."""
+    return _param(Weight(role, kind, axes, fan_in, fan_out), (fan_in, fan_out))
+
+
+def vector(role: str, size: int, axis: str, *, kind: Kind) -> nnx.Param[jax.Array]:
+    """A [size] weight, zero until the model is initialised."""
+    return _param(Weight(role, kind, (axis,)), (size,))
+
+
+def scalar(role: str) -> nnx.Param[jax.Array]:
+    """A learned scalar multiplier, zero until the model is initialised."""
+    return _param(Weight(role, "multiplier", ()), ())
+
+
+def _param(weight: Weight, shape: tuple[int, ...]) -> nnx.Param[jax.Array]:
+    return nnx.Param(jnp.zeros(shape, jnp.float32), weight=weight)
+
+
+def split(module: nnx.Module) -> tuple[dict[str, Any], dict[str, Any]]:
+    """(parameters, weights): pure nested dicts of arrays and of their declarations.
+
+    Keys are strings throughout, so that the tree survives any file format.
+    """
+    arrays: dict[str, Any] = {}
+    weights: dict[str, Any] = {}
+    for path, param in nnx.to_flat_state(nnx.state(module, nnx.Param)):
+        *parents, name = [str(key) for key in path]
+        array_room, weight_room = arrays, weights
+        for key in parents:
+            array_room = array_room.setdefault(key, {})
+            weight_room = weight_room.setdefault(key, {})
+        array_room[name] = param.get_value()
+        weight_room[name] = param.get_metadata()["weight"]
+    return arrays, weights
+
+
+def bind(module: M, params: dict[str, Any]) -> M:
+    """A module of the same structure that holds `params` (as `split` returns them)."""
+    graphdef, declared, rest = nnx.split(module, nnx.Param, ...)
+    flat = []
+    for path, param in nnx.to_flat_state(declared):
+        value: Any = params
+        for key in path:
+            value = value[str(key)]
+        flat.append((path, param.replace(value)))
+    return nnx.merge(graphdef, nnx.from_flat_state(flat), rest)
+
+
+def map_weights(
+    function: Callable[[Weight, Any], Any], weights: dict[str, Any], *params: Any
+) -> Any:
+    """Apply `function(weight, *leaves)` at every weight; returns the same nested dict."""
+    return jax.tree.map(function, weights, *params)
+
+
+def is_weight(leaf: object) -> bool:
+    return isinstance(leaf, Weight)

@@ -1,0 +1,1 @@
+"""Architectures: one stack of sublayers, whatever the placement."""

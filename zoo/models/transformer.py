@@ -1,0 +1,195 @@
+"""The decoder language model: embedding, stack, head."""
+
+from __future__ import annotations
+
+import functools
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from zoo.errors import ConfigError
+from zoo.layers import weight
+from zoo.layers.attention import Scope
+from zoo.layers.embeddings import Embedding
+from zoo.layers.linear import Linear, dropout
+from zoo.layers.norms import Norm
+from zoo.layers.positions import rotary_tables
+from zoo.models.config import ModelConfig, place, resolve
+from zoo.models.init import initial_params
+from zoo.models.stack import Stack, Taps
+from zoo.variants.placement import Placement
+
+_placement = functools.lru_cache(maxsize=64)(place)
+
+
+class Transformer(nnx.Module):
+    """A decoder-only Transformer; make one with `build` or `zoo.create_model`.
+
+    Calling it is deterministic; only a `dropout_key` turns dropout on.
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        self.config = config
+        norm = config.norm_spec()
+        self.embedding = Embedding(
+            config.vocab_size,
+            config.d_model,
+            positions=config.positions,
+            max_length=config.max_length,
+            scale=config.embedding_scale,
+        )
+        if config.embedding_norm:
+            self.embedding_norm = Norm(config.d_model, norm, role="embedding_norm")
+        self.stack = Stack(self.placement.stack("decoder"), config)
+        if config.final_norm:
+            self.final_norm = Norm(config.d_model, norm, role="final_norm")
+        if not config.tie_embeddings:
+            axes = ("embed", "vocab")
+            self.head = Linear(
+                config.d_model, config.vocab_size, role="head", axes=axes, bias=False
+            )
+
+    @property
+    def placement(self) -> Placement:
+        """What the variant resolved to at this depth."""
+        return _placement(self.config)
+
+    def __call__(
+        self,
+        input_ids: jax.Array,
+        attention_mask: jax.Array | None = None,
+        token_type_ids: jax.Array | None = None,
+        positions: jax.Array | None = None,
+        segment_ids: jax.Array | None = None,
+        step: jax.Array | None = None,
+        dropout_key: jax.Array | None = None,
+    ) -> jax.Array:
+        """[batch, length] int32 tokens to [batch, length, vocab] float32 logits.
+
+        Args:
+            attention_mask: [batch, length], 1 or True where a token may be seen.
+            token_type_ids: must be None; a decoder has no token types.
+            positions: [batch, length] int32; default 0, 1, 2, ...
+            segment_ids: [batch, length] int32; tokens see their own segment only.
+            step: training step for scheduled multipliers; None: the end of the schedule.
+            dropout_key: turns dropout on.
+
+        Raises:
+            ConfigError: when the sequence is longer than `max_length`.
+        """
+        hidden = self.hidden(
+            input_ids, attention_mask, token_type_ids, positions, segment_ids, step, dropout_key
+        )
+        return self.logits(hidden)
+
+    def hidden(
+        self,
+        input_ids: jax.Array,
+        attention_mask: jax.Array | None = None,
+        token_type_ids: jax.Array | None = None,
+        positions: jax.Array | None = None,
+        segment_ids: jax.Array | None = None,
+        step: jax.Array | None = None,
+        dropout_key: jax.Array | None = None,
+    ) -> jax.Array:
+        """The stream before the head, [batch, length, d_model]; arguments as for a call."""
+        if token_type_ids is not None:
+            raise ConfigError("token_type_ids given: a decoder has no token types; leave it out")
+        return self.measure(
+            input_ids,
+            attention_mask=attention_mask,
+            positions=positions,
+            segment_ids=segment_ids,
+            dropout_key=dropout_key,
+            taps=False,
+        )[0]
+
+    def measure(
+        self,
+        input_ids: jax.Array,
+        *,
+        attention_mask: jax.Array | None = None,
+        positions: jax.Array | None = None,
+        segment_ids: jax.Array | None = None,
+        dropout_key: jax.Array | None = None,
+        taps: bool = True,
+    ) -> tuple[jax.Array, Taps]:
+        """(hidden, taps): each tap is [layers, sublayers], in the order of the stack.
+
+        Taps: `stream_rms` and `finite` after the sublayer, `branch_skip_ratio` of what
+        was added to what was kept.
+        """
+        config = self.config
+        if input_ids.shape[-1] > config.max_length:
+            raise ConfigError(
+                f"length = {input_ids.shape[-1]} is longer than max_length = {config.max_length}; "
+                f"use at most {config.max_length}, or a model with a larger max_length"
+            )
+        if positions is None:
+            positions = jnp.arange(input_ids.shape[-1], dtype=jnp.int32)[None]
+        embedding_key, stack_key = (
+            (None, None) if dropout_key is None else jax.random.split(dropout_key)
+        )
+        x = self.embedding(input_ids, positions)
+        if config.embedding_norm:
+            x = self.embedding_norm(x)
+        x = dropout(x.astype(config.dtype), config.embedding_dropout, embedding_key)
+        x, measured = self.stack(
+            x,
+            _scope(config, positions, attention_mask, segment_ids),
+            placement=self.placement.stack("decoder"),
+            config=config,
+            key=stack_key,
+            taps=taps,
+        )
+        return (self.final_norm(x) if config.final_norm else x), measured
+
+    def logits(self, hidden: jax.Array) -> jax.Array:
+        """[..., d_model] to [..., vocab] float32."""
+        if self.config.tie_embeddings:
+            return self.embedding.attend(hidden)
+        return self.head(hidden).astype(jnp.float32)
+
+
+def build(config: ModelConfig, key: jax.Array) -> Transformer:
+    """An initialised model; the config is resolved first."""
+    model = declare(config)
+    # Not jitted: one draw compiles per shape, and models of equal shapes share them.
+    return weight.bind(model, initialiser(model)(key))
+
+
+def declare(config: ModelConfig) -> Transformer:
+    """A model whose weights are shapes only: nothing is computed or allocated."""
+    resolved = resolve(config)
+    model: Transformer = nnx.eval_shape(lambda: Transformer(resolved))
+    return model
+
+
+def initialiser(model: Transformer) -> functools.partial[dict[str, jax.Array]]:
+    """The function of a key that gives a declared model's parameters."""
+    shapes, weights = weight.split(model)
+    placement = model.placement.stack("decoder")
+    return functools.partial(initial_params, shapes, weights, model.config, placement)
+
+
+def _scope(
+    config: ModelConfig,
+    positions: jax.Array,
+    attention_mask: jax.Array | None,
+    segment_ids: jax.Array | None,
+) -> Scope:
+    mask = None
+    if attention_mask is not None:
+        mask = attention_mask.astype(bool)[:, None, None, :]
+    if segment_ids is not None:
+        same = (segment_ids[:, :, None] == segment_ids[:, None, :])[:, None]
+        mask = same if mask is None else mask & same
+    offsets = None
+    if config.window is not None:
+        offsets = (positions[:, :, None] - positions[:, None, :])[:, None]
+    rotary = None
+    if config.positions == "rotary":
+        head_dim = config.head_dim or config.d_model // config.num_heads
+        rotary = rotary_tables(positions, head_dim, config.rotary_theta)
+    return Scope(causal=True, mask=mask, rotary=rotary, offsets=offsets)

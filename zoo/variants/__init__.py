@@ -1,0 +1,1 @@
+"""Where norms go: variants, their laws, and the one place that applies them."""

@@ -1,0 +1,93 @@
+"""Finding variants by name: canonical names, aliases, ambiguous words, and users' own."""
+
+from __future__ import annotations
+
+from zoo.errors import VariantError, choices, near_matches
+from zoo.variants.plain import PLAIN
+from zoo.variants.variant import Variant, parse_spec
+
+# Words that the literature uses for several of these; never guessed.
+_AMBIGUOUS = {
+    "post": ("post_norm", "res_post_norm", "deep_norm"),
+    "pre": ("pre_norm", "sandwich_norm", "peri_norm"),
+    "norm": ("post_norm", "pre_norm"),
+    "layernorm": ("post_norm", "pre_norm"),
+    "sandwich": ("sandwich_norm", "peri_norm"),
+    "respost": ("res_post_norm",),
+    "residualpostnorm": ("res_post_norm", "post_norm"),
+    "doublenorm": ("sandwich_norm", "peri_norm"),
+    "bertnorm": ("post_norm",),
+    "sublayernorm": ("sub_ln", "post_norm"),
+    "mix": ("mix_norm",),
+    "deep": ("deep_norm",),
+}
+
+_registered: dict[str, Variant] = {}
+
+
+def register_variant(variant: Variant) -> Variant:
+    """Make a variant of one's own known by its name and aliases, and return it.
+
+    Raises:
+        VariantError: when a name is taken, or is not made of letters, digits and `_`.
+    """
+    known = {_fold(name): owner for owner in _all() for name in (owner.name, *owner.aliases)}
+    for name in (variant.name, *variant.aliases):
+        if not name.replace("_", "").isalnum() or name != name.lower():
+            raise VariantError(f"variant name {name!r}: use lower-case letters, digits and _")
+        owner = known.get(_fold(name))
+        if owner is not None and owner != variant:
+            raise VariantError(f"variant name {name!r} is taken by {owner.name}; choose another")
+    _registered[variant.name] = variant
+    return variant
+
+
+def list_variants() -> list[str]:
+    """Canonical names, in the order of the tables."""
+    return [variant.name for variant in _all()]
+
+
+def default_variant(spec: str) -> Variant:
+    """The variant that a name or `name(option=value)` means, with its default options."""
+    name, _ = parse_spec(spec)
+    folded = _fold(name)
+    for variant in _all():
+        if folded in (_fold(word) for word in (variant.name, *variant.aliases)):
+            return variant
+    if folded in _AMBIGUOUS:
+        candidates = _AMBIGUOUS[folded]
+        raise VariantError(f"variant = {name!r} is ambiguous; say {choices(candidates)}")
+    words = [word for variant in _all() for word in (variant.name, *variant.aliases)]
+    hint = near_matches(name.lower().replace("-", "_"), words)
+    raise VariantError(f"variant = {name!r} is not known{hint}; known: {choices(list_variants())}")
+
+
+def get_variant(spec: str | Variant) -> Variant:
+    """The variant of a name or `name(option=value)`; case, hyphens and underscores fold.
+
+    Raises:
+        VariantError: naming the candidates of an ambiguous word, or the near matches of
+            a misspelt one.
+    """
+    if isinstance(spec, Variant):
+        return spec
+    _, options = parse_spec(spec)
+    return default_variant(spec).with_options(**options)
+
+
+def canonical(spec: str | Variant) -> str:
+    """The one way to write a variant: canonical name and the options that differ."""
+    variant = get_variant(spec)
+    return variant.spec(_find(variant.name))
+
+
+def _find(name: str) -> Variant | None:
+    return next((variant for variant in _all() if variant.name == name), None)
+
+
+def _all() -> list[Variant]:
+    return [*PLAIN, *_registered.values()]
+
+
+def _fold(name: str) -> str:
+    return name.lower().replace("_", "").replace("-", "").replace(" ", "")

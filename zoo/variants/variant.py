@@ -1,0 +1,250 @@
+"""Variants: laws with options, and the context that the laws may look at."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
+
+from zoo.errors import VariantError, choices, near_matches
+from zoo.variants.placement import Placement, Presence, Site, StackPlacement
+
+Architecture = Literal["encoder", "decoder", "encoder_decoder"]
+Stack = Literal["encoder", "decoder"]
+Option = bool | int | float | str
+
+# The sublayers of a layer, per architecture and stack.
+SUBLAYERS: dict[Architecture, dict[Stack, tuple[str, ...]]] = {
+    "encoder": {"encoder": ("self_attention", "mlp")},
+    "decoder": {"decoder": ("self_attention", "mlp")},
+    "encoder_decoder": {
+        "encoder": ("self_attention", "mlp"),
+        "decoder": ("self_attention", "cross_attention", "mlp"),
+    },
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Context:
+    """What a law may look at.
+
+    Attributes:
+        architecture, stack: of the model, and of this stack within it.
+        num_encoder_layers, num_decoder_layers: N and M of the papers, counted in
+            layers; 0 for a stack that the architecture lacks.
+        sublayers: the sublayers of one layer of this stack, in order.
+        sublayer: the one that is asked about.
+        layer_index: from 0, or None when a sublayer is resolved by itself.
+        d_model, d_ff, num_heads: widths; 0 when not known.
+    """
+
+    architecture: Architecture
+    stack: Stack
+    num_encoder_layers: int
+    num_decoder_layers: int
+    sublayers: tuple[str, ...]
+    sublayer: str
+    layer_index: int | None
+    d_model: int = 0
+    d_ff: int = 0
+    num_heads: int = 0
+
+    @property
+    def num_layers(self) -> int:
+        """Layers of this stack."""
+        return self.num_encoder_layers if self.stack == "encoder" else self.num_decoder_layers
+
+    @property
+    def num_sublayers(self) -> int:
+        """Sublayers of this whole stack."""
+        return self.num_layers * len(self.sublayers)
+
+    @property
+    def layer(self) -> int:
+        """The layer's index from 0; a law that asks for it cannot be resolved without one."""
+        if self.layer_index is None:
+            raise VariantError("layer = None: this variant's law needs the layer; give layer=0, 1…")
+        return self.layer_index
+
+
+@dataclasses.dataclass(frozen=True)
+class Paper:
+    """Where a variant comes from."""
+
+    title: str
+    authors: tuple[str, ...]
+    year: int
+    arxiv: str
+    key: str
+    venue: str = ""
+
+    def bibtex(self) -> str:
+        lines = [
+            f"  title = {{{self.title}}},",
+            f"  author = {{{' and '.join(self.authors)}}},",
+            f"  year = {{{self.year}}},",
+            f"  eprint = {{{self.arxiv}}},",
+            "  archivePrefix = {arXiv},",
+        ]
+        if self.venue:
+            lines.append(f"  note = {{{self.venue}}},")
+        return "\n".join([f"@article{{{self.key},", *lines, "}"])
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """How the paper trains the variant; a setting left None in a run takes these.
+
+    Attributes:
+        warmup: warm-up updates of the paper (a run takes at most a quarter of its own).
+        warmup_fraction: warm-up as a share of the run, where the paper says so.
+        lr, schedule, beta2, weight_decay, clip_norm: None where the paper gives no
+            advice that is particular to the placement.
+        source: where the figures come from.
+    """
+
+    warmup: int | None = None
+    warmup_fraction: float | None = None
+    lr: float | None = None
+    schedule: Literal["constant", "linear", "cosine", "inverse_sqrt", "wsd"] | None = None
+    beta2: float | None = None
+    weight_decay: float | None = None
+    clip_norm: float | None = None
+    source: str = ""
+
+
+Law = Callable[..., Site]
+
+
+@dataclasses.dataclass(frozen=True)
+class Variant:
+    """A named placement.
+
+    Attributes:
+        name: canonical name, lower case with underscores.
+        summary: one line for tables.
+        equation: of one sublayer, in plain text.
+        law: `law(context, **options) -> Site`.
+        embedding_norm, final_norm: what the ends of every stack require.
+        options: names and defaults of the law's options.
+        aliases: other names of exactly this placement.
+        stream: a name in `zoo.variants.streams`.
+        check: `check(**options)`, raising VariantError on a value that makes no sense.
+        failure: what is known of when it fails, for `describe`.
+    """
+
+    name: str
+    summary: str
+    equation: str
+    law: Law
+    paper: Paper
+    recipe: Recipe = Recipe()
+    embedding_norm: Presence = "free"
+    final_norm: Presence = "free"
+    options: Mapping[str, Option] = dataclasses.field(default_factory=dict)
+    aliases: tuple[str, ...] = ()
+    stream: str = "plain"
+    check: Callable[..., None] | None = None
+    failure: str = ""
+
+    def with_options(self, **options: Option) -> Variant:
+        """The same variant with other option values; unknown names and wrong types are refused."""
+        merged = dict(self.options)
+        for name, value in options.items():
+            if name not in merged:
+                accepted = choices(merged) if merged else "none"
+                hint = near_matches(name, merged)
+                raise VariantError(
+                    f"{self.name} has no option {name!r}{hint}; its options: {accepted}"
+                )
+            merged[name] = _like(self.name, name, value, merged[name])
+        if self.check is not None:
+            self.check(**merged)
+        return dataclasses.replace(self, options=merged)
+
+    def spec(self, default: Variant | None = None) -> str:
+        """`name`, or `name(option=value)` for options that differ from `default`'s."""
+        known = dict(default.options) if default is not None else {}
+        given = {key: value for key, value in self.options.items() if known.get(key) != value}
+        inside = ", ".join(f"{key}={value!r}" for key, value in given.items())
+        return f"{self.name}({inside})" if given else self.name
+
+    def site(self, context: Context) -> Site:
+        """The resolved site of one sublayer."""
+        site = self.law(context, **self.options)
+        return dataclasses.replace(site, gains=tuple(sorted(site.gains)))
+
+    def resolve(
+        self,
+        architecture: Architecture,
+        stacks: Mapping[Stack, tuple[str, ...]],
+        *,
+        num_encoder_layers: int = 0,
+        num_decoder_layers: int = 0,
+        d_model: int = 0,
+        d_ff: int = 0,
+        num_heads: int = 0,
+        default: Variant | None = None,
+    ) -> Placement:
+        """The placement of a whole model; `stacks` names each stack's sublayers in order."""
+        resolved = []
+        for stack, sublayers in stacks.items():
+            depth = num_encoder_layers if stack == "encoder" else num_decoder_layers
+            context = Context(
+                architecture=architecture,
+                stack=stack,
+                num_encoder_layers=num_encoder_layers,
+                num_decoder_layers=num_decoder_layers,
+                sublayers=sublayers,
+                sublayer=sublayers[0],
+                layer_index=0,
+                d_model=d_model,
+                d_ff=d_ff,
+                num_heads=num_heads,
+            )
+            layers = tuple(
+                tuple(
+                    self.site(dataclasses.replace(context, layer_index=layer, sublayer=sublayer))
+                    for sublayer in sublayers
+                )
+                for layer in range(depth)
+            )
+            ends = StackPlacement(
+                layers,
+                stream=self.stream,
+                embedding_norm=self.embedding_norm,
+                final_norm=self.final_norm,
+            )
+            resolved.append((stack, ends))
+        return Placement(self.spec(default), tuple(resolved))
+
+
+def _like(variant: str, name: str, value: Option, default: Option) -> Option:
+    """`value` in the type of `default`; an int may stand for a float and nothing else mixes."""
+    if isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if type(value) is not type(default):
+        kind = type(default).__name__
+        raise VariantError(f"{variant}({name}={value!r}): {name} takes a {kind}, as {default!r}")
+    return value
+
+
+def parse_spec(spec: str) -> tuple[str, dict[str, Any]]:
+    """Split `name` or `name(option=value, ...)`; the one parser of this notation.
+
+    Raises:
+        VariantError: when the text is neither.
+    """
+    name, bracket, inside = spec.strip().partition("(")
+    if not bracket:
+        return name.strip(), {}
+    accepted = "accepted: name or name(option=value, ...)"
+    try:
+        call = ast.parse(f"f({inside}", mode="eval").body
+        if not isinstance(call, ast.Call) or call.args:
+            raise VariantError(f"variant = {spec!r} cannot be read; {accepted}")
+        options = {str(word.arg): ast.literal_eval(word.value) for word in call.keywords}
+    except (SyntaxError, TypeError, ValueError) as error:
+        raise VariantError(f"variant = {spec!r} cannot be read; {accepted}") from error
+    return name.strip(), options
