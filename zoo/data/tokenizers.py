@@ -103,6 +103,7 @@ class FileTokenizer:
     def save(self, folder: str | Path) -> None:
         Path(folder).mkdir(parents=True, exist_ok=True)
         (Path(folder) / TOKENIZER_FILE).write_text(self._text, encoding="utf-8")
+        (Path(folder) / BYTES_FILE).unlink(missing_ok=True)  # it would be preferred on loading
 
 
 def train_bpe(documents: Iterable[bytes], *, vocab_size: int) -> FileTokenizer:
