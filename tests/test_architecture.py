@@ -78,12 +78,17 @@ def fold(name: str) -> str:
 
 
 def named_variants(path: Path, names: set[str]) -> list[str]:
-    """String literals that are a variant, with or without options; docstrings are left alone."""
+    """String literals that are a variant, with or without options.
+
+    Docstrings are left alone, and so is the default of a setting `variant: str`: a choice that
+    a user can make otherwise, on which no code depends.
+    """
     tree = ast.parse(path.read_text(encoding="utf-8"))
     prose = {
         id(node.value)
         for node in ast.walk(tree)
-        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+        if isinstance(node, ast.Expr)
+        or (isinstance(node, ast.AnnAssign) and getattr(node.target, "id", "") == "variant")
     }
     return [
         f"{path.name}:{node.lineno} names {node.value!r}"
@@ -151,7 +156,7 @@ def test_a_named_variant_is_found_and_a_docstring_is_not(tmp_path: Path) -> None
     file = tmp_path / "stack.py"
     file.write_text(
         '"""deep_norm"""\n'
-        "class C:\n    name: str\n    'mix_norm'\n"
+        "class C:\n    variant: str = 'mix_norm'\n    'mix_norm'\n"
         "if name == 'deep_norm' or name == 'Mix-Norm(fraction=0.5)': pass\n"
     )
     found = named_variants(file, {"deepnorm", "mixnorm"})
