@@ -29,6 +29,8 @@ ORDER = (
 )
 # Rooms that know how a Transformer is built or trained, but not where its norms sit.
 VARIANT_BLIND = ("layers", "models", "training", "tasks", "data")
+# A preset is data: `gpt2` is a set of choices, and its placement is one of them.
+TABLES = ("models/presets.py",)
 MOST_LINES = 450
 
 
@@ -148,7 +150,11 @@ def test_no_layer_model_or_trainer_names_a_variant() -> None:
 
     names = {fold(name) for name in zoo.list_variants()}
     assert {"postnorm", "deepnorm"} <= names
-    files = [path for path in sources(PACKAGE) if room_of(path, PACKAGE) in VARIANT_BLIND]
+    files = [
+        path
+        for path in sources(PACKAGE)
+        if room_of(path, PACKAGE) in VARIANT_BLIND and str(path.relative_to(PACKAGE)) not in TABLES
+    ]
     assert [found for path in files for found in named_variants(path, names)] == []
 
 

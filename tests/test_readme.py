@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import io
+import os
 import re
 import shlex
 import subprocess
@@ -65,7 +66,12 @@ def help_of(*command: str) -> str:
 def test_a_python_example_runs(page: str, code: str, tmp_path: Path) -> None:
     # In a process of its own: an example may register a variant.
     done = subprocess.run(
-        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, f"{page}:\n{done.stderr}"
 
