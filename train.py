@@ -5,4 +5,4 @@ import sys
 from zoo.cli import main
 
 if __name__ == "__main__":
-    sys.exit(main(["train", *sys.argv[1:]]))
+    main(["train", *sys.argv[1:]])

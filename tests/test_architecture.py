@@ -19,6 +19,7 @@ ORDER = (
     "models",
     "checkpoints",
     "data",
+    "environment",
     "generate",
     "hf",
     "tasks",
