@@ -22,7 +22,7 @@ _HOMES = {
     "list_variants": "zoo.variants.registry",
     "register_variant": "zoo.variants.registry",
     "generate": "zoo.generate",
-    "load_pretrained": "zoo.pretrained",
+    "load_pretrained": "zoo.checkpoints.pretrained",
     "load_tokenizer": "zoo.data.tokenizers",
     "TrainConfig": "zoo.training.config",
     "train": "zoo.training.loop",
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from zoo.models.config import ModelConfig as ModelConfig
     from zoo.models.presets import create_model as create_model
     from zoo.models.presets import list_models as list_models
-    from zoo.pretrained import load_pretrained as load_pretrained
+    from zoo.checkpoints.pretrained import load_pretrained as load_pretrained
     from zoo.training.config import TrainConfig as TrainConfig
     from zoo.training.loop import train as train
     from zoo.variants.describe import describe as describe

@@ -15,6 +15,10 @@ from zoo.variants.registry import canonical, default_variant, get_variant
 from zoo.variants.variant import SUBLAYERS
 
 
+# Byte vocabulary, and the longest sequence, where nothing else is asked for.
+_VOCABULARY, _LENGTH = 256, 512
+
+
 @dataclasses.dataclass(frozen=True)
 class ModelConfig:
     """Architecture of one model; None means "follows from the others or from the variant"."""
@@ -23,8 +27,8 @@ class ModelConfig:
     """Which stacks the model has."""
     variant: str = "post_norm"
     """Norm placement: a name of `zoo list variants`, or name(option=value)."""
-    vocab_size: int = 256
-    """Rows of the embedding."""
+    vocab_size: int | None = None
+    """Rows of the embedding; default 256, or in training what the tokenizer has."""
     d_model: int = 128
     """Width of the residual stream."""
     num_layers: int = 6
@@ -37,8 +41,8 @@ class ModelConfig:
     """Width of a head; default d_model / num_heads."""
     d_ff: int | None = None
     """Hidden width of the MLP; default 4 d_model."""
-    max_length: int = 512
-    """Longest sequence (rows of a learned position table)."""
+    max_length: int | None = None
+    """Longest sequence (rows of a learned position table); default 512, or data.length if more."""
     norm: NormKind = "layer_norm"
     """Kind of every norm."""
     norm_eps: float = 1e-5
@@ -95,6 +99,11 @@ class ModelConfig:
     def norm_spec(self) -> NormSpec:
         return NormSpec(self.norm, self.norm_eps, self.norm_bias)
 
+    def is_random(self) -> bool:
+        """Whether training draws anything: dropout of some kind."""
+        rates = (self.dropout, self.embedding_dropout, self.attention_dropout)
+        return any(rates) or self.stochastic_depth > 0.0
+
     def windows(self) -> tuple[int | None, ...]:
         """Each layer's window, None where it sees everything."""
         pattern = self.window_pattern
@@ -118,6 +127,8 @@ def resolve(config: ModelConfig) -> ModelConfig:
     return dataclasses.replace(
         config,
         variant=canonical(config.variant),
+        vocab_size=config.vocab_size or _VOCABULARY,
+        max_length=config.max_length or _LENGTH,
         num_kv_heads=config.num_kv_heads or heads,
         head_dim=config.head_dim or width // heads,
         d_ff=config.d_ff or 4 * width,
@@ -144,9 +155,9 @@ def place(config: ModelConfig) -> Placement:
 
 def validate(config: ModelConfig) -> None:
     """Raise ConfigError at the first value that cannot work."""
-    for field in ("vocab_size", "d_model", "num_layers", "num_heads", "max_length"):
+    for field in ("d_model", "num_layers", "num_heads"):
         _positive(field, getattr(config, field))
-    for field in ("num_kv_heads", "head_dim", "d_ff", "window"):
+    for field in ("vocab_size", "max_length", "num_kv_heads", "head_dim", "d_ff", "window"):
         if getattr(config, field) is not None:
             _positive(field, getattr(config, field))
     heads, width = config.num_heads, config.d_model
@@ -184,10 +195,11 @@ def validate(config: ModelConfig) -> None:
         raise ConfigError(
             f"window_pattern = {config.window_pattern!r} without a window; set window as well"
         )
-    if config.window is not None and config.window > config.max_length:
+    longest = config.max_length or _LENGTH
+    if config.window is not None and config.window > longest:
         raise ConfigError(
-            f"window = {config.window} is longer than max_length = {config.max_length}; "
-            f"use at most {config.max_length}"
+            f"window = {config.window} is longer than max_length = {longest}; "
+            f"use at most {longest}"
         )
     if config.attention == "fused" and config.attention_dropout:
         raise ConfigError(

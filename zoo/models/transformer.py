@@ -32,11 +32,12 @@ class Transformer(nnx.Module):
     def __init__(self, config: ModelConfig) -> None:
         self.config = config
         norm = config.norm_spec()
+        vocab_size, max_length = config.vocab_size or 0, config.max_length or 0
         self.embedding = Embedding(
-            config.vocab_size,
+            vocab_size,
             config.d_model,
             positions=config.positions,
-            max_length=config.max_length,
+            max_length=max_length,
             scale=config.embedding_scale,
         )
         if config.embedding_norm:
@@ -46,9 +47,7 @@ class Transformer(nnx.Module):
             self.final_norm = Norm(config.d_model, norm, role="final_norm")
         if not config.tie_embeddings:
             axes = ("embed", "vocab")
-            self.head = Linear(
-                config.d_model, config.vocab_size, role="head", axes=axes, bias=False
-            )
+            self.head = Linear(config.d_model, vocab_size, role="head", axes=axes, bias=False)
 
     @property
     def placement(self) -> Placement:
@@ -121,10 +120,11 @@ class Transformer(nnx.Module):
         was added to what was kept.
         """
         config = self.config
-        if input_ids.shape[-1] > config.max_length:
+        longest = config.max_length or input_ids.shape[-1]
+        if input_ids.shape[-1] > longest:
             raise ConfigError(
-                f"length = {input_ids.shape[-1]} is longer than max_length = {config.max_length}; "
-                f"use at most {config.max_length}, or a model with a larger max_length"
+                f"length = {input_ids.shape[-1]} is longer than max_length = {longest}; "
+                f"use at most {longest}, or a model with a larger max_length"
             )
         if positions is None:
             positions = jnp.arange(input_ids.shape[-1], dtype=jnp.int32)[None]

@@ -1,0 +1,102 @@
+"""Continuing text. This first form has no cache: every token is a whole forward pass."""
+
+from __future__ import annotations
+
+import functools
+
+import jax
+import jax.numpy as jnp
+
+from zoo.errors import ConfigError
+from zoo.layers import weight
+from zoo.models.transformer import Transformer
+
+
+def generate(
+    model: Transformer,
+    prompt_ids: jax.Array,
+    attention_mask: jax.Array | None = None,
+    *,
+    max_new_tokens: int = 32,
+    temperature: float = 0.0,
+    key: jax.Array | None = None,
+    eos_id: int | None = None,
+) -> jax.Array:
+    """Continue prompts, greedily by default.
+
+    A sequence that outgrows the model's `max_length` is continued from its last tokens.
+
+    Args:
+        prompt_ids: [batch, prompt] int32.
+        attention_mask: [batch, prompt], 0 at padding, which stands on the left.
+        temperature: 0 is greedy; above 0 needs `key`.
+        eos_id: once drawn, the rest of that sequence is filled with it.
+
+    Returns:
+        [batch, prompt + max_new_tokens] int32.
+
+    Raises:
+        ConfigError: on an empty prompt, a token beyond the vocabulary, or a bad setting.
+    """
+    prompt_ids = jnp.asarray(prompt_ids, jnp.int32)
+    vocabulary = model.config.vocab_size or 0
+    if prompt_ids.ndim != 2 or prompt_ids.shape[1] == 0:
+        raise ConfigError(f"prompt_ids has shape {prompt_ids.shape}; use [batch, length of 1 or more]")
+    if int(prompt_ids.max()) >= vocabulary or int(prompt_ids.min()) < 0:
+        raise ConfigError(
+            f"prompt_ids holds token {int(prompt_ids.max())}; ids run from 0 to {vocabulary - 1}"
+        )
+    if max_new_tokens < 1:
+        raise ConfigError(f"max_new_tokens = {max_new_tokens}; use 1 or more")
+    if temperature < 0.0 or (temperature > 0.0 and key is None):
+        raise ConfigError(f"temperature = {temperature}: use 0, or a positive one and a key")
+    mask = jnp.ones_like(prompt_ids) if attention_mask is None else attention_mask
+    key = jax.random.key(0) if key is None else key
+    tokens = jnp.pad(prompt_ids, ((0, 0), (0, max_new_tokens)))
+    seen = jnp.pad(jnp.asarray(mask, jnp.int32), ((0, 0), (0, max_new_tokens)), constant_values=1)
+    run = _compiled(model, prompt_ids.shape[1], max_new_tokens, temperature > 0.0, eos_id)
+    return run(weight.split(model)[0], tokens, seen, jnp.float32(temperature or 1.0), key)
+
+
+def _compiled(
+    model: Transformer, prompt: int, new: int, sample: bool, eos_id: int | None
+) -> functools.partial[jax.Array]:
+    """The whole token loop as one compiled program."""
+    total = prompt + new
+    context = min(total, model.config.max_length or total)
+
+    @functools.partial(jax.jit, donate_argnums=1)
+    def run(
+        params: dict[str, jax.Array],
+        tokens: jax.Array,
+        seen: jax.Array,
+        temperature: jax.Array,
+        key: jax.Array,
+    ) -> jax.Array:
+        bound = weight.bind(model, params)
+
+        def extend(index: jax.Array, state: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+            tokens, done = state
+            # The last `context` tokens before `index`; what lies after is never attended to.
+            start = jnp.clip(index - context, 0, total - context)
+            window = jax.lax.dynamic_slice_in_dim(tokens, start, context, axis=1)
+            mask = jax.lax.dynamic_slice_in_dim(seen, start, context, axis=1)
+            positions = jnp.maximum(jnp.cumsum(mask, axis=1) - 1, 0)
+            hidden = bound.hidden(window, attention_mask=mask, positions=positions)
+            last = jax.lax.dynamic_index_in_dim(hidden, index - 1 - start, axis=1, keepdims=False)
+            logits = bound.logits(last)
+            if sample:
+                own = jax.random.fold_in(key, index)
+                chosen = jax.random.categorical(own, logits / temperature, axis=-1)
+            else:
+                chosen = jnp.argmax(logits, axis=-1)
+            chosen = chosen.astype(jnp.int32)
+            if eos_id is not None:
+                chosen = jnp.where(done, eos_id, chosen)
+                done = done | (chosen == eos_id)
+            return tokens.at[:, index].set(chosen), done
+
+        done = jnp.zeros(tokens.shape[0], bool)
+        return jax.lax.fori_loop(prompt, total, extend, (tokens, done))[0]
+
+    return functools.partial(run)

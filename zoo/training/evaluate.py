@@ -1,0 +1,75 @@
+"""Held-out figures: during a run, and of a finished one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from zoo.checkpoints.pretrained import load_pretrained, read_config
+from zoo.data.loader import TextData, open_data
+from zoo.layers import weight
+from zoo.tasks import TASKS, Batch, Loss, Task
+from zoo.training.config import TrainConfig, from_dict
+from zoo.training.step import make_evaluator
+
+
+def evaluate(
+    evaluator: Callable[[dict[str, Any], Batch], Loss],
+    params: dict[str, Any],
+    batches: Iterable[Batch],
+    task: Task,
+    bytes_per_token: float,
+) -> dict[str, float]:
+    """`eval_...` figures over some batches: sums of all real tokens, divided once."""
+    losses = [evaluator(params, batch) for batch in batches]
+    fetched = jax.device_get(losses)
+    nats = sum(float(loss.nats) for loss in fetched)
+    count = sum(float(loss.count) for loss in fetched)
+    figures = task.metrics(nats / max(count, 1.0), bytes_per_token)
+    return {f"eval_{name}": value for name, value in figures.items()}
+
+
+def held_out(data: TextData, task: Task, max_batches: int | None) -> Iterable[Batch]:
+    """The batches of an evaluation, on the host."""
+    separate = data.config.separate_documents
+    for rows in data.eval_batches(max_batches=max_batches):
+        yield task.batch(rows, separate)
+
+
+def evaluate_workdir(
+    folder: str | Path, *, config: TrainConfig | None = None, max_batches: int | None = None
+) -> dict[str, Any]:
+    """Figures of a workdir's newest checkpoint on held-out text, with their protocol.
+
+    Args:
+        folder: a workdir of a run.
+        config: task and text to evaluate on; default: the run's own.
+        max_batches: of held-out text, evenly spaced; None: all of it.
+
+    Raises:
+        CheckpointError: when there is nothing to load.
+        ZooError: when the text cannot be opened.
+    """
+    config = from_dict(read_config(folder)) if config is None else config
+    task = TASKS[config.task]
+    model = load_pretrained(folder)
+    data = open_data(config.data)
+    figures = evaluate(
+        make_evaluator(model, task),
+        weight.split(model)[0],
+        held_out(data, task, max_batches),
+        task,
+        data.bytes_per_token("validation"),
+    )
+    protocol = {
+        "task": config.task,
+        "text": data.label,
+        "window": config.data.length,
+        "stride": config.data.length,
+        "tokens": data.num_tokens("validation"),
+        "bytes_per_token": data.bytes_per_token("validation"),
+    }
+    return figures | protocol

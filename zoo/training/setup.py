@@ -1,0 +1,142 @@
+"""Everything a run needs before its first step, made after all refusals."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+
+from zoo.data.loader import TextData, open_data
+from zoo.layers import weight
+from zoo.models.transformer import Transformer, declare, initialiser
+from zoo.tasks import TASKS, Batch, Task
+from zoo.training.config import TrainConfig, resolve_run
+from zoo.training.optimizer import make_optimizer
+from zoo.training.schedules import schedule
+from zoo.training.sharding import (
+    batch_sharding,
+    check_batch,
+    like_params,
+    make_mesh,
+    param_shardings,
+    put_batch,
+    replicated,
+)
+from zoo.training.step import Figures, Inputs, State, Step
+
+RunStep = Callable[[State, Batch, Inputs], tuple[State, Figures]]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Run:
+    """A run that is ready to start.
+
+    Attributes:
+        config: resolved.
+        data, task, model: of the run; the model is declared, without values.
+        template: shapes and shardings of the state.
+        step: the compiled step, in the chosen mode.
+        inputs: learning rate, decay and seed.
+        place: host batch to device batch.
+    """
+
+    config: TrainConfig
+    data: TextData
+    task: Task
+    model: Transformer
+    core: Step
+    template: State
+    step: RunStep
+    inputs: Inputs
+    place: Callable[[dict[str, np.ndarray]], Batch]
+
+    def batch(self, rows: dict[str, np.ndarray]) -> Batch:
+        """Rows of the data room as a device batch."""
+        return self.place(self.task.batch(rows, self.config.data.separate_documents))
+
+    def initial_state(self) -> State:
+        """A fresh state, placed."""
+        key = jax.random.key(self.config.seed)
+        start = initialiser(self.model)
+        shardings = jax.tree.map(lambda leaf: leaf.sharding, self.template)
+        if all(sharding.is_fully_replicated for sharding in jax.tree.leaves(shardings)):
+            # Drawn one by one: a draw compiles once per shape, for all models of the process.
+            return jax.device_put(self.core.init(start(key)), shardings)
+        state: State = jax.jit(lambda key: self.core.init(start(key)), out_shardings=shardings)(key)
+        return state
+
+
+def prepare(config: TrainConfig) -> Run:
+    """Resolve, open the text, declare the model; nothing is compiled or written to the workdir.
+
+    Raises:
+        ZooError: on whatever cannot work.
+    """
+    config.validate()
+    devices = len(jax.devices())
+    check_batch(config.data.batch_size, config.optim.accumulate, devices)
+    mesh = make_mesh(config.mesh)
+    seed = config.seed if config.data_seed is None else config.data_seed
+    data = open_data(config.data, seed=seed)
+    config = resolve_run(config, vocab_size=data.vocab_size)
+    task, model = TASKS[config.task], declare(config.model)
+    shapes, weights = weight.split(model)
+    optim = config.optim
+    pmapped = config.parallel == "pmap"
+    core = Step(
+        model=model,
+        task=task,
+        optimizer=make_optimizer(optim, weights),
+        schedule=schedule(optim, config.steps),
+        config=optim,
+        axis_name="devices" if pmapped else None,
+    )
+    state = jax.eval_shape(core.init, shapes)
+    placed = param_shardings(mesh, weights, shapes)
+    shardings = like_params(mesh, state, shapes, placed)
+    template = jax.tree.map(
+        lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
+        state,
+        shardings,
+    )
+    split = batch_sharding(mesh)
+    inputs = Inputs(
+        lr=np.float32(optim.lr or 0.0),
+        weight_decay=np.float32(optim.weight_decay or 0.0),
+        seed=np.uint32(config.seed),
+    )
+    return Run(
+        config=config,
+        data=data,
+        task=task,
+        model=model,
+        core=core,
+        template=template,
+        step=_pmapped(core) if pmapped else _jitted(core, shardings, replicated(mesh)),
+        inputs=inputs,
+        place=_by_device if pmapped else lambda batch: put_batch(batch, split),
+    )
+
+
+def _jitted(core: Step, shardings: Any, whole: Any) -> RunStep:
+    step: RunStep = jax.jit(core, donate_argnums=0, out_shardings=(shardings, whole))
+    return step
+
+
+def _pmapped(core: Step) -> RunStep:
+    """The same step under `jax.pmap`: state in and out as under jit, copied for each device."""
+    mapped = jax.pmap(
+        core, axis_name=core.axis_name, in_axes=(None, 0, None), out_axes=(None, None)
+    )
+    step: RunStep = mapped
+    return step
+
+
+def _by_device(batch: dict[str, np.ndarray]) -> Batch:
+    devices = jax.local_device_count()
+    return {
+        name: array.reshape(devices, -1, *array.shape[1:]) for name, array in batch.items()
+    }

@@ -1,0 +1,176 @@
+"""The train step: a pure function of (state, batch, inputs)."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from zoo.layers import weight
+from zoo.models.transformer import Transformer
+from zoo.tasks import Batch, Loss, Task
+from zoo.training.optim_config import OptimConfig
+from zoo.training.optimizer import Optimizer, ema_update
+from zoo.training.schedules import Schedule
+
+State = dict[str, Any]
+Figures = dict[str, jax.Array]
+
+
+@dataclasses.dataclass(frozen=True)
+class Inputs:
+    """What may differ between runs that share one compilation; all traced.
+
+    Attributes:
+        lr: peak learning rate.
+        weight_decay: decoupled decay.
+        seed: of dropout.
+    """
+
+    lr: Any
+    weight_decay: Any
+    seed: Any
+
+
+jax.tree_util.register_dataclass(Inputs)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Step:
+    """Everything a step is made of.
+
+    Attributes:
+        model: declared, without values; parameters are bound in the step.
+        schedule: factor of the peak learning rate by step.
+        axis_name: of `jax.pmap`; None under jit, where sums are global by themselves.
+    """
+
+    model: Transformer
+    task: Task
+    optimizer: Optimizer
+    schedule: Schedule
+    config: OptimConfig
+    axis_name: str | None = None
+
+    def init(self, params: dict[str, Any]) -> State:
+        """The state before the first step; `failed_at` is the step of a non-finite figure."""
+        state: State = {
+            "params": params,
+            "opt_state": self.optimizer.init(params),
+            "step": jnp.zeros((), jnp.int32),
+            "failed_at": jnp.full((), -1, jnp.int32),
+        }
+        if self.config.ema is not None:
+            state["ema"] = jax.tree.map(jnp.copy, params)
+        return state
+
+    def __call__(self, state: State, batch: Batch, inputs: Inputs) -> tuple[State, Figures]:
+        """One optimizer step.
+
+        A step whose loss or gradient is not finite changes nothing but `failed_at`, nor does
+        any step after it: the state stays the one to look for the cause in.
+
+        Returns:
+            The new state, and figures: `loss` (nats a token), `tokens`, `learning_rate`,
+            `grad_norm`, `update_norm`, `clipped`.
+        """
+        step = state["step"]
+        key = jax.random.fold_in(jax.random.key(inputs.seed), step)
+        loss, grads = self._gradient(state["params"], batch, key)
+        loss, grads = self._reduce(loss), self._reduce(grads)
+        tokens = jnp.maximum(loss.count, 1.0)
+        lr = inputs.lr * self.schedule(step)
+        params, opt_state, figures = self.optimizer.update(
+            jax.tree.map(lambda grad: grad / tokens, grads),
+            state["opt_state"],
+            state["params"],
+            lr=lr,
+            weight_decay=inputs.weight_decay,
+        )
+        new = {"params": params, "opt_state": opt_state}
+        if self.config.ema is not None:
+            new["ema"] = ema_update(state["ema"], params, self.config.ema)
+        finite = jnp.isfinite(loss.objective) & jnp.isfinite(figures["grad_norm"])
+        sound = finite & (state["failed_at"] < 0)
+        kept = jax.tree.map(
+            lambda after, before: jnp.where(sound, after, before),
+            new,
+            {name: state[name] for name in new},
+        )
+        failed = jnp.where(finite | (state["failed_at"] >= 0), state["failed_at"], step)
+        figures |= {"loss": loss.nats / tokens, "tokens": loss.count, "learning_rate": lr}
+        return kept | {"step": step + 1, "failed_at": failed}, figures
+
+    def _gradient(
+        self, params: dict[str, Any], batch: Batch, key: jax.Array
+    ) -> tuple[Loss, dict[str, Any]]:
+        """Sums over the batch, in micro-batches: dividing once keeps unequal padding exact."""
+
+        def objective(
+            params: dict[str, Any], part: Batch, part_key: jax.Array
+        ) -> tuple[jax.Array, Loss]:
+            loss = self.loss(params, part, part_key)
+            return loss.objective, loss
+
+        gradient = jax.grad(objective, has_aux=True)
+        parts = self.config.accumulate
+        if parts == 1:
+            grads, loss = gradient(params, batch, key)
+            return loss, grads
+
+        # Row i goes to micro-batch i % parts, so that every device keeps its own rows.
+        split = {
+            name: array.reshape(-1, parts, *array.shape[1:]).swapaxes(0, 1)
+            for name, array in batch.items()
+        }
+
+        def accumulate(total: Any, micro: tuple[Batch, jax.Array]) -> tuple[Any, None]:
+            part, index = micro
+            grads, loss = gradient(params, part, jax.random.fold_in(key, index))
+            return jax.tree.map(jnp.add, total, (loss, grads)), None
+
+        zero = jnp.zeros((), jnp.float32)
+        start = (Loss(zero, zero, zero), jax.tree.map(jnp.zeros_like, params))
+        (loss, grads), _ = jax.lax.scan(accumulate, start, (split, jnp.arange(parts)))
+        return loss, grads
+
+    def loss(self, params: dict[str, Any], batch: Batch, key: jax.Array | None) -> Loss:
+        """The task's sums with these parameters; dropout only where the model asks for some."""
+        return self.task.loss(
+            weight.bind(self.model, params),
+            batch,
+            z_loss=self.config.z_loss,
+            dropout_key=key if self.model.config.is_random() else None,
+        )
+
+    def _reduce(self, tree: Any) -> Any:
+        return tree if self.axis_name is None else jax.lax.psum(tree, self.axis_name)
+
+
+def make_evaluator(model: Transformer, task: Task) -> Callable[[dict[str, Any], Batch], Loss]:
+    """A jitted `(params, batch) -> Loss`, without dropout and auxiliary losses."""
+    return jax.jit(lambda params, batch: task.loss(weight.bind(model, params), batch))
+
+
+def first_failure(model: Transformer, params: dict[str, Any], batch: Batch) -> str:
+    """Where a forward pass first stops being finite, from the taps, in words."""
+
+    def finite(params: dict[str, Any], batch: Batch) -> jax.Array:
+        bound = weight.bind(model, params)
+        _, taps = bound.measure(
+            batch["inputs"],
+            segment_ids=batch.get("segment_ids"),
+            positions=batch.get("positions"),
+        )
+        return taps["finite"]
+
+    flags = jax.device_get(jax.jit(finite)(params, batch))
+    sites = model.placement.stack("decoder").layers
+    for layer, row in enumerate(flags):
+        for index, ok in enumerate(row):
+            if not ok:
+                return f"first in layer {layer}, {sites[layer][index].sublayer}"
+    return "in the loss or the gradient; the output of every layer was finite"
