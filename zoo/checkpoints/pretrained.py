@@ -1,0 +1,77 @@
+"""Weights of a finished or running run, as a model."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from zoo.checkpoints.identity import check_identity
+from zoo.checkpoints.store import Checkpoints
+from zoo.errors import CheckpointError, choices
+from zoo.layers import weight
+from zoo.models.config import ModelConfig
+from zoo.models.transformer import Transformer, declare
+
+_DTYPES = ("float32", "bfloat16")
+
+
+def load_pretrained(
+    folder: str | Path,
+    *,
+    step: int | None = None,
+    dtype: str = "float32",
+    sharding: Any = None,
+) -> Transformer:
+    """The model of a workdir: weights only, its newest sound checkpoint unless `step` is given.
+
+    Args:
+        folder: a workdir of `zoo train`.
+        dtype: compute dtype of the model; its parameters stay float32.
+        sharding: a `jax.sharding.Sharding` for every parameter; default: the default device.
+
+    Raises:
+        CheckpointError: when the folder holds no checkpoint, or a damaged one.
+    """
+    if dtype not in _DTYPES:
+        raise CheckpointError(f"dtype = {dtype!r}; use {choices(_DTYPES)}")
+    saved = read_config(folder)
+    with Checkpoints(Path(folder) / "checkpoints", read_only=True) as checkpoints:
+        notes: list[str] = []
+        chosen = checkpoints.newest_sound(notes.append) if step is None else step
+        if chosen is None:
+            said = f": {notes[0]}" if notes else ""
+            raise CheckpointError(f"no sound checkpoint in {folder}{said}")
+        meta = checkpoints.read_meta(chosen)
+        config = ModelConfig(**{**saved["model"], "dtype": dtype})
+        model = declare(config)
+        check_identity(meta["placement"], model.placement.to_json())
+        shapes, _ = weight.split(model)
+        template = jax.tree.map(
+            lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), shapes
+        )
+        part = "ema" if meta.get("ema") else "params"
+        return weight.bind(model, checkpoints.restore(chosen, template, part=part))
+
+
+def read_config(folder: str | Path) -> dict[str, Any]:
+    """The resolved config of a workdir, as nested dicts.
+
+    Raises:
+        CheckpointError: when the folder is no workdir, or its config is damaged.
+    """
+    path = Path(folder) / "config.json"
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise CheckpointError(
+            f"{folder} is no workdir of zoo train: it has no config.json"
+        ) from None
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path} cannot be read: {error}") from error
+    if not isinstance(content, Mapping) or "config" not in content:
+        raise CheckpointError(f"{path} has no entry `config`; zoo train writes it")
+    return dict(content["config"])
