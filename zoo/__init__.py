@@ -31,13 +31,13 @@ _HOMES = {
 __all__ = [*_HOMES, "__version__"]
 
 if TYPE_CHECKING:
+    from zoo.checkpoints.pretrained import load_pretrained as load_pretrained
     from zoo.data.tokenizers import load_tokenizer as load_tokenizer
     from zoo.errors import ZooError as ZooError
     from zoo.generate import generate as generate
     from zoo.models.config import ModelConfig as ModelConfig
     from zoo.models.presets import create_model as create_model
     from zoo.models.presets import list_models as list_models
-    from zoo.checkpoints.pretrained import load_pretrained as load_pretrained
     from zoo.training.config import TrainConfig as TrainConfig
     from zoo.training.loop import train as train
     from zoo.variants.describe import describe as describe

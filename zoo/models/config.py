@@ -14,7 +14,6 @@ from zoo.variants.placement import Placement, Presence, StackPlacement
 from zoo.variants.registry import canonical, default_variant, get_variant
 from zoo.variants.variant import SUBLAYERS
 
-
 # Byte vocabulary, and the longest sequence, where nothing else is asked for.
 _VOCABULARY, _LENGTH = 256, 512
 
@@ -198,8 +197,7 @@ def validate(config: ModelConfig) -> None:
     longest = config.max_length or _LENGTH
     if config.window is not None and config.window > longest:
         raise ConfigError(
-            f"window = {config.window} is longer than max_length = {longest}; "
-            f"use at most {longest}"
+            f"window = {config.window} is longer than max_length = {longest}; use at most {longest}"
         )
     if config.attention == "fused" and config.attention_dropout:
         raise ConfigError(

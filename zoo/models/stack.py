@@ -231,7 +231,8 @@ def _inputs(
         for index in sublayers
     )
     windows = config.windows()
-    window = _agree([windows[layer] or config.max_length for layer in layers])
+    everything = config.max_length or 0
+    window = _agree([windows[layer] or everything for layer in layers])
     top = max(len(placement.layers) - 1, 1)
     keys = None
     if key is not None:

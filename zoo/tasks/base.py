@@ -18,12 +18,12 @@ class Loss(NamedTuple):
     Attributes:
         objective: what is differentiated: nats plus any auxiliary loss.
         nats: negative log-likelihood.
-        count: real tokens.
+        tokens: real tokens.
     """
 
     objective: jax.Array
     nats: jax.Array
-    count: jax.Array
+    tokens: jax.Array
 
 
 @dataclasses.dataclass(frozen=True)

@@ -148,7 +148,7 @@ def resolve_optim(optim: OptimConfig, recipe: Recipe, steps: int) -> OptimConfig
         "warmup": _warmup(recipe, steps),
     }
     general = defaults | {"schedule": "cosine", "clip_norm": 1.0, "warmup": min(100, steps // 4)}
-    filled = {}
+    filled: dict[str, Any] = {}
     for field in ("lr", "weight_decay", "beta1", "beta2", "schedule", "clip_norm", "warmup"):
         if getattr(optim, field) is None:
             value = advised.get(field)

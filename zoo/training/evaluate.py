@@ -27,8 +27,8 @@ def evaluate(
     losses = [evaluator(params, batch) for batch in batches]
     fetched = jax.device_get(losses)
     nats = sum(float(loss.nats) for loss in fetched)
-    count = sum(float(loss.count) for loss in fetched)
-    figures = task.metrics(nats / max(count, 1.0), bytes_per_token)
+    tokens = sum(float(loss.tokens) for loss in fetched)
+    figures = task.metrics(nats / max(tokens, 1.0), bytes_per_token)
     return {f"eval_{name}": value for name, value in figures.items()}
 
 

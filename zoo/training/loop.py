@@ -94,7 +94,8 @@ class Loop:
 
     def steps(self, start: int) -> None:
         """Train from `start` to the end, or until something ends it."""
-        config, pending = self.run.config, []
+        config = self.run.config
+        pending: list[jax.Array] = []
         clock = time.perf_counter()
         batches = self.run.data.train_batches(start)
         with contextlib.closing(batches):  # type: ignore[type-var]
@@ -169,7 +170,7 @@ class Loop:
 
 def averaged(state: State) -> dict[str, Any]:
     """The parameters to evaluate: the moving average where there is one."""
-    params: dict[str, Any] = state.get("ema", state["params"])
+    params: dict[str, Any] = state["ema" if "ema" in state else "params"]
     return params
 
 
@@ -215,7 +216,13 @@ def _start(run: Run, workdir: Path) -> tuple[int, State, Totals]:
     """(step, state, totals) to go on from: a checkpoint of this run, other weights, or none."""
     if (workdir / "checkpoints").is_dir():
         with Checkpoints(workdir / "checkpoints") as checkpoints:
+            found = checkpoints.steps()
             step = checkpoints.newest_sound(print)
+            if found and step is None:
+                raise CheckpointError(
+                    f"no checkpoint in {workdir / 'checkpoints'} is sound; delete {workdir} to "
+                    "start over, or choose another --workdir"
+                )
             if step is not None:
                 meta = checkpoints.read_meta(step)
                 _check_resume(run, meta)
@@ -321,16 +328,18 @@ def _signals(stop: list[int]) -> Iterator[None]:
         stop.append(number)
         signal.signal(number, before[number])
 
+    before: dict[int, Any] = {}
     try:
-        before = {number: signal.signal(number, ask) for number in (signal.SIGTERM, signal.SIGINT)}
+        for number in (signal.SIGTERM, signal.SIGINT):
+            before[number] = signal.signal(number, ask)
     except ValueError:  # not in the main thread: whoever runs it handles signals
         yield
         return
     try:
         yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for caught, handler in before.items():
+            signal.signal(caught, handler)
 
 
 def _finish(loop: Loop, workdir: Path) -> dict[str, Any]:

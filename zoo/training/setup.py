@@ -137,6 +137,4 @@ def _pmapped(core: Step) -> RunStep:
 
 def _by_device(batch: dict[str, np.ndarray]) -> Batch:
     devices = jax.local_device_count()
-    return {
-        name: array.reshape(devices, -1, *array.shape[1:]) for name, array in batch.items()
-    }
+    return {name: array.reshape(devices, -1, *array.shape[1:]) for name, array in batch.items()}

@@ -81,8 +81,7 @@ def like_params(mesh: Mesh, tree: Any, shapes: Any, shardings: Any) -> Any:
     flat = jax.tree_util.tree_leaves_with_path(shapes)
     places = jax.tree.leaves(shardings)
     known = {
-        _names(path): (leaf.shape, place)
-        for (path, leaf), place in zip(flat, places, strict=True)
+        _names(path): (leaf.shape, place) for (path, leaf), place in zip(flat, places, strict=True)
     }
 
     def place(path: Any, leaf: Any) -> NamedSharding:
@@ -99,7 +98,7 @@ def like_params(mesh: Mesh, tree: Any, shapes: Any, shardings: Any) -> Any:
 def put_batch(batch: dict[str, np.ndarray], sharding: NamedSharding) -> dict[str, jax.Array]:
     """Host arrays of the global batch to devices; each process hands over its own part only."""
     return {
-        name: jax.make_array_from_callback(array.shape, sharding, lambda index, a=array: a[index])
+        name: jax.make_array_from_callback(array.shape, sharding, array.__getitem__)
         for name, array in batch.items()
     }
 

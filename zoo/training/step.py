@@ -81,7 +81,7 @@ class Step:
         key = jax.random.fold_in(jax.random.key(inputs.seed), step)
         loss, grads = self._gradient(state["params"], batch, key)
         loss, grads = self._reduce(loss), self._reduce(grads)
-        tokens = jnp.maximum(loss.count, 1.0)
+        tokens = jnp.maximum(loss.tokens, 1.0)
         lr = inputs.lr * self.schedule(step)
         params, opt_state, figures = self.optimizer.update(
             jax.tree.map(lambda grad: grad / tokens, grads),
@@ -101,7 +101,7 @@ class Step:
             {name: state[name] for name in new},
         )
         failed = jnp.where(finite | (state["failed_at"] >= 0), state["failed_at"], step)
-        figures |= {"loss": loss.nats / tokens, "tokens": loss.count, "learning_rate": lr}
+        figures |= {"loss": loss.nats / tokens, "tokens": loss.tokens, "learning_rate": lr}
         return kept | {"step": step + 1, "failed_at": failed}, figures
 
     def _gradient(

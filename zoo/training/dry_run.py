@@ -1,0 +1,139 @@
+"""What a run would be: every setting with its origin, sizes and costs; nothing is written."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import numpy as np
+
+from zoo.layers import weight
+from zoo.layers.weight import Weight
+from zoo.training.config import TrainConfig, origins
+from zoo.training.schedules import schedule
+from zoo.training.setup import Run, prepare
+
+_BLOCKS = "▁▂▃▄▅▆▇█"
+
+
+@dataclasses.dataclass(frozen=True)
+class DryRun:
+    """A run's plan.
+
+    Attributes:
+        settings: dotted field to (value, origin).
+        parameters: number by role, biases and gains under their own names.
+        flops_per_step: of the matrix products, forward and backward.
+        memory_bytes: parameters, optimizer state and (roughly) saved activations.
+        tokens: that the run predicts; epochs: how often that reads the text.
+        learning_rates: over the run, 60 points.
+    """
+
+    settings: dict[str, tuple[Any, str]]
+    parameters: dict[str, int]
+    flops_per_step: float
+    memory_bytes: dict[str, int]
+    tokens: int
+    epochs: float
+    learning_rates: list[float]
+    notes: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        fields = dataclasses.asdict(self)
+        fields["settings"] = {
+            name: {"value": value, "origin": origin}
+            for name, (value, origin) in self.settings.items()
+        }
+        return fields
+
+    def lines(self) -> Iterator[str]:
+        """The plan as text."""
+        width = max(map(len, self.settings))
+        for name, (value, origin) in self.settings.items():
+            shown = "-" if value is None else str(value)
+            yield f"{name:<{width}}  {shown:<28}  {origin}"
+        yield ""
+        total = sum(self.parameters.values())
+        yield f"parameters  {total:,}"
+        for role, count in sorted(self.parameters.items(), key=lambda item: -item[1]):
+            yield f"  {role:<14} {count:>14,}  {count / total:6.1%}"
+        yield f"compute     {self.flops_per_step:.3g} FLOP a step, {self._flops():.3g} in all"
+        for name, size in self.memory_bytes.items():
+            yield f"memory      {size / 2**20:,.1f} MiB {name}"
+        yield f"text        {self.tokens:,} tokens, {self.epochs:.3g} epochs"
+        yield f"lr          {_spark(self.learning_rates)}  peak {max(self.learning_rates):.2e}"
+        yield from (f"note        {note}" for note in self.notes)
+        yield "nothing was written"
+
+    def _flops(self) -> float:
+        return self.flops_per_step * float(self.settings["steps"][0])
+
+
+def dry_run(config: TrainConfig, base: TrainConfig) -> DryRun:
+    """The plan of a run; `base` is what the config file gave before flags."""
+    run = prepare(config)
+    shapes, weights = weight.split(run.model)
+    budget = run.data.budget(config.steps)
+    factor = schedule(run.config.optim, config.steps)
+    peak = run.config.optim.lr or 0.0
+    points = np.linspace(0, config.steps - 1, num=min(60, config.steps)).round().astype(int)
+    return DryRun(
+        settings=origins(run.config, config, base),
+        parameters=_parameters(weights, shapes),
+        flops_per_step=_flops(run, weights, shapes),
+        memory_bytes=_memory(run),
+        tokens=budget.tokens_asked,
+        epochs=budget.epochs,
+        learning_rates=[peak * float(factor(int(step))) for step in points],
+        notes=tuple(note for note in (budget.warning,) if note),
+    )
+
+
+def _leaves(weights: dict[str, Any], shapes: dict[str, Any]) -> Iterator[tuple[Weight, int]]:
+    declared, sizes = jax.tree.leaves(weights), jax.tree.leaves(shapes)
+    for own, shape in zip(declared, sizes, strict=True):
+        yield own, math.prod(shape.shape)
+
+
+def _parameters(weights: dict[str, Any], shapes: dict[str, Any]) -> dict[str, int]:
+    counts: dict[str, int] = {}
+    for own, size in _leaves(weights, shapes):
+        name = own.role if own.kind in ("matrix", "embedding", "multiplier") else f"{own.kind}s"
+        counts[name] = counts.get(name, 0) + size
+    return counts
+
+
+def _flops(run: Run, weights: dict[str, Any], shapes: dict[str, Any]) -> float:
+    """2 per multiply-add; the backward pass costs twice the forward (Kaplan et al. 2020)."""
+    config = run.config
+    tokens = config.data.batch_size * config.data.length
+    products = sum(
+        size
+        for own, size in _leaves(weights, shapes)
+        if own.kind == "matrix" or (own.role == "emb" and config.model.tie_embeddings)
+    )
+    width = config.model.num_heads * (config.model.head_dim or 0)
+    attention = 2 * config.model.num_layers * config.data.length * width
+    return 3.0 * 2.0 * tokens * (products + attention)
+
+
+def _memory(run: Run) -> dict[str, int]:
+    def size(tree: Any) -> int:
+        return sum(
+            math.prod(leaf.sharding.shard_shape(leaf.shape)) * leaf.dtype.itemsize
+            for leaf in jax.tree.leaves(tree)
+        )
+
+    params = size(run.template["params"])
+    return {
+        "of parameters on each device": params,
+        "of optimizer state and averages on each device": size(run.template) - params,
+    }
+
+
+def _spark(values: list[float]) -> str:
+    top = max(values) or 1.0
+    return "".join(_BLOCKS[round(value / top * (len(_BLOCKS) - 1))] for value in values)
