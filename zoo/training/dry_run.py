@@ -49,8 +49,10 @@ class DryRun:
         }
         return fields
 
-    def lines(self) -> Iterator[str]:
-        """The plan as text."""
+    def __str__(self) -> str:
+        return "\n".join(self._lines())
+
+    def _lines(self) -> Iterator[str]:
         width = max(map(len, self.settings))
         for name, (value, origin) in self.settings.items():
             shown = "-" if value is None else str(value)

@@ -103,10 +103,13 @@ class Loop:
                 batch = self.run.batch(next(batches))
                 self.state, figures = self.run.step(self.state, batch, self.run.inputs)
                 pending.append(figures["tokens"])
-                last = step == config.steps or bool(self.stop)
-                evaluated = last or step % (config.eval_every or 1) == 0
+                ended = step == config.steps
+                evaluated = ended or step % (config.eval_every or 1) == 0
+                # On a signal the save comes at once: an evaluation may outlast the grace period.
+                last = ended or bool(self.stop)
                 saved = last or step % (config.checkpoint.every or 1) == 0
-                if not (evaluated or saved or step % config.log_every == 0 or step == start + 1):
+                logged = evaluated or step == 1 or step % config.log_every == 0
+                if not (logged or saved or step == start + 1):
                     continue
                 self.totals.tokens += round(sum(map(float, jax.device_get(pending))))
                 pending = []
@@ -115,7 +118,9 @@ class Loop:
                 if int(self.state["failed_at"]) >= 0:
                     self._diverged(int(self.state["failed_at"]))
                     return
-                row = self._log(step, figures, evaluated=evaluated)
+                row = self._show(step, figures, evaluated=evaluated)
+                if logged:
+                    self.trackers.log(step, row)
                 if saved:
                     self._save(step, row.get("eval_loss"), wait=last)
                 if self.stop:
@@ -124,7 +129,7 @@ class Loop:
                     self.note = f"{name} at step {step}: saved; the same command goes on from here"
                     return
 
-    def _log(self, step: int, figures: Any, *, evaluated: bool) -> dict[str, float]:
+    def _show(self, step: int, figures: Any, *, evaluated: bool) -> dict[str, float]:
         row = {name: float(value) for name, value in jax.device_get(figures).items()}
         row["tokens"] = self.totals.tokens
         self.progress.update(step, row)
@@ -134,7 +139,6 @@ class Loop:
             with self.progress.pause():
                 row |= self._evaluate()
             self.progress.evaluation(step, row)
-        self.trackers.log(step, row)
         return row
 
     def _evaluate(self) -> dict[str, float]:
