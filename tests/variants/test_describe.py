@@ -1,0 +1,171 @@
+"""`zoo.describe`, read against the papers' formulas and the placements themselves."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from typing import Any
+
+import pytest
+
+import zoo
+from zoo.errors import VariantError
+from zoo.variants.describe import segments
+from zoo.variants.placement import NormSlot, Site, StackPlacement
+from zoo.variants.registry import get_variant
+from zoo.variants.variant import SUBLAYERS, Context, Paper, Variant
+
+EVERY = zoo.list_variants()
+
+
+def decoder(name: str, **sizes: Any) -> dict[str, Any]:
+    stack: dict[str, Any] = zoo.describe(name, **sizes).to_json()["stacks"]["decoder"]
+    return stack
+
+
+@pytest.mark.parametrize("architecture", SUBLAYERS)
+@pytest.mark.parametrize("name", EVERY)
+def test_json_covers_every_layer_once(name: str, architecture: Any) -> None:
+    described = zoo.describe(name, architecture=architecture, num_layers=6)
+    data = json.loads(json.dumps(described.to_json(), allow_nan=False))
+    assert data["name"] == name
+    assert set(data["stacks"]) == set(SUBLAYERS[architecture])
+    for stack, sublayers in SUBLAYERS[architecture].items():
+        found = data["stacks"][stack]["segments"]
+        assert sorted(layer for segment in found for layer in segment["layers"]) == list(range(6))
+        for segment in found:
+            assert [each["sublayer"] for each in segment["sublayers"]] == list(sublayers)
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_text_shows_what_the_variant_says_of_itself(name: str) -> None:
+    variant = get_variant(name)
+    words = " ".join(str(zoo.describe(name)).split())
+    for part in (name, variant.summary, variant.equation, variant.failure, variant.paper.title):
+        assert " ".join(part.split()) in words
+    assert variant.recipe.source in words
+    assert all(alias in words for alias in variant.aliases)
+    assert f"final norm {variant.final_norm}" in words
+    assert f"embedding norm {variant.embedding_norm}" in words
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_bibtex_is_an_entry_with_balanced_braces(name: str) -> None:
+    bibtex = zoo.describe(name).to_json()["paper"]["bibtex"]
+    head, *fields, end = bibtex.splitlines()
+    assert re.fullmatch(r"@\w+\{[a-z0-9]+,", head)
+    assert end == "}"
+    read: dict[str, str] = {}
+    for field in fields:
+        match = re.fullmatch(r"  (\w+) = \{(.*)\},", field)
+        assert match is not None, field
+        read[match[1]] = match[2]
+    assert {"title", "author", "year", "eprint"} <= set(read)
+    assert all(value.count("{") == value.count("}") for value in read.values())
+    assert re.fullmatch(r"\d{4}", read["year"])
+    assert re.fullmatch(r"\d{4}\.\d{4,5}", read["eprint"])
+    assert all(re.fullmatch(r"[^,]+, [^,]+", author) for author in read["author"].split(" and "))
+
+
+def test_deep_norm_has_the_constants_of_its_table() -> None:
+    # DeepNet, table 2: decoder-only alpha = (2M)^(1/4), beta = (8M)^(-1/4).
+    (segment,) = decoder("deep_norm", num_layers=100)["segments"]
+    attention, mlp = segment["sublayers"]
+    assert attention["skip"] == mlp["skip"] == pytest.approx(200**0.25)
+    assert attention["gains"] == pytest.approx({"q": 1, "k": 1, "v": 800**-0.25, "o": 800**-0.25})
+    assert mlp["gains"] == pytest.approx({"w1": 800**-0.25, "w2": 800**-0.25})
+    assert "a (skip) = 3.7606\n" in str(zoo.describe("deep_norm", num_layers=100))
+
+
+def test_encoder_and_decoder_depths_are_told_apart() -> None:
+    # DeepNet, table 2: encoder alpha = 0.81 (N^4 M)^(1/16), decoder (3M)^(1/4).
+    stacks = zoo.describe(
+        "deep_norm", architecture="encoder_decoder", num_layers=18, num_encoder_layers=6
+    ).to_json()["stacks"]
+    alphas = {name: stack["segments"][0]["sublayers"][0]["skip"] for name, stack in stacks.items()}
+    assert alphas == pytest.approx(
+        {"encoder": 0.81 * (6**4 * 18) ** (1 / 16), "decoder": (3 * 18) ** 0.25}
+    )
+    assert [stack["num_layers"] for stack in stacks.values()] == [6, 18]
+
+
+def test_sub_ln_leaves_cross_attention_without_an_inner_norm() -> None:
+    stack = zoo.describe("sub_ln", architecture="encoder_decoder", num_layers=4).to_json()
+    attention, cross, mlp = stack["stacks"]["decoder"]["segments"][0]["sublayers"]
+    assert ["inner_norm" in each["norms"] for each in (attention, cross, mlp)] == [1, 0, 1]
+    assert set(cross["gains"].values()) == {1.0}
+    assert mlp["gains"]["w1"] == pytest.approx(math.sqrt(math.log(12)))
+
+
+def test_mix_norm_is_told_by_ranges_of_layers() -> None:
+    text = str(zoo.describe("mix_norm", num_layers=12))
+    first, second = re.findall(r"layers +(\S+)\n.*\n +(x' = .+)", text)
+    assert first == ("0–2", "x' = N(x + F(x))")
+    assert second == ("3–11", "x' = x + F(N(x))")
+
+
+def test_requirements_on_the_branch_are_said() -> None:
+    text = str(zoo.describe("res_post_norm"))
+    assert text.count("queries and keys need a norm") == 1
+    assert text.index("queries and keys") < text.index("    mlp\n")
+    assert "norm before its output matrix" in str(zoo.describe("sub_ln"))
+
+
+def test_a_learned_multiplier_is_no_constant() -> None:
+    (segment,) = decoder("rezero")["segments"]
+    for sublayer in segment["sublayers"]:
+        assert (sublayer["branch"], sublayer["branch_learned"]) == (0.0, "scalar")
+        assert sublayer["norms"] == {}
+    assert "b (branch): learned scalar, starts at 0" in str(zoo.describe("rezero"))
+
+
+def test_options_show_value_and_default() -> None:
+    described = zoo.describe("mix_norm(fraction=0.5)")
+    assert described.to_json()["options"] == [{"name": "fraction", "value": 0.5, "default": 0.25}]
+    assert "fraction = 0.5 (default 0.25)" in str(described)
+    assert str(described).startswith("mix_norm(fraction=0.5)\n")
+
+
+def by_layer(context: Context) -> Site:
+    return Site(context.sublayer, norm_in=NormSlot(1.0 / (1 + context.layer)))
+
+
+MINE = Variant(
+    name="by_layer",
+    summary="a gain for each layer",
+    equation="x' = x + F(N(x))",
+    law=by_layer,
+    paper=Paper("A Paper", ("Doe, Jane",), 2024, "2401.00001", "doe2024paper"),
+)
+
+
+def test_a_number_of_each_layer_is_shown_from_first_to_last() -> None:
+    described = zoo.describe(MINE, num_layers=4)
+    assert "gain of norm_in starts at 1 (first) … 0.25 (last)" in str(described)
+    (segment,) = described.to_json()["stacks"]["decoder"]["segments"]
+    assert segment["sublayers"][0]["norms"]["norm_in"] == [1.0, 1 / 2, 1 / 3, 1 / 4]
+
+
+def test_layers_that_alternate_are_two_segments() -> None:
+    post, pre = Site("mlp", norm_out=NormSlot()), Site("mlp", norm_in=NormSlot())
+    stack = StackPlacement(tuple((post if i % 2 else pre,) for i in range(6)))
+    assert [segment.layers for segment in segments(stack)] == [(0, 2, 4), (1, 3, 5)]
+
+
+@pytest.mark.parametrize(
+    ("name", "sizes", "expected"),
+    [
+        ("post", {}, "post_norm, res_post_norm or deep_norm"),
+        ("dep_norm", {}, "did you mean deep_norm"),
+        ("post_norm", {"architecture": "decodr"}, "did you mean decoder"),
+        ("post_norm", {"num_layers": 0}, "num_layers = 0"),
+        ("post_norm", {"d_model": -1}, "d_model = -1"),
+        ("post_norm", {"num_encoder_layers": 3}, "num_encoder_layers = 3"),
+    ],
+)
+def test_what_cannot_be_described_is_refused(
+    name: str, sizes: dict[str, Any], expected: str
+) -> None:
+    with pytest.raises(VariantError, match=re.escape(expected)):
+        zoo.describe(name, **sizes)

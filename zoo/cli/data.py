@@ -1,0 +1,44 @@
+"""`zoo data`."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Annotated
+
+import tyro
+
+from zoo.cli.flags import parse, value_of
+from zoo.training.config import TrainConfig, load_config
+
+
+@dataclasses.dataclass(frozen=True)
+class DataOptions:
+    """The text of a run as the model will see it: sizes, bytes a token, tokens against the
+    budget, and packed rows decoded with their borders and their mask. Fills the token cache.
+
+    Takes every flag of zoo train, so that a train command can be previewed as it stands.
+    """
+
+    config: str | None = None
+    """A Python file with a function config(); the defaults shown here are then its."""
+    examples: int = 3
+    """Rows of the first batch to show."""
+    run: Annotated[TrainConfig, tyro.conf.arg(name="")] = dataclasses.field(
+        default_factory=TrainConfig
+    )
+
+
+def run(args: Sequence[str]) -> int:
+    path = value_of("config", args)
+    base = TrainConfig() if path is None else load_config(path)
+    options = parse(DataOptions, args, command="data", default=DataOptions(run=base))
+    from zoo.data.loader import open_data
+    from zoo.data.preview import preview
+
+    config = options.run
+    config.data.validate()
+    seed = config.seed if config.data_seed is None else config.data_seed
+    text = open_data(config.data, seed=seed)
+    print(preview(text, steps=config.steps, examples=options.examples))
+    return 0

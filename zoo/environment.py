@@ -1,0 +1,74 @@
+"""What a run ran on: versions, devices, caches and commit, for reports and `config.json`."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import platform
+import subprocess
+from collections import Counter
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from zoo.data.config import DataConfig, cache_root
+
+_PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
+
+
+def environment() -> dict[str, Any]:
+    """A JSON object; starts jax's backend, but imports no other heavy library.
+
+    Keys: `zoo`, `commit` (None outside a checkout; `-dirty` when tracked files differ from
+    it), `python`, `platform`, `cpus` (usable by this process), `packages` (name to version,
+    None when missing), `backend`, `devices` (kind and count), `processes`, `default_dtype`
+    (of parameters), `data_cache`, `compile_cache` (folder, or None when off).
+    """
+    import jax
+    import jax.numpy as jnp
+
+    config: Any = jax.config  # its attributes are made at run time
+    kinds = Counter(device.device_kind for device in jax.devices())
+    return {
+        "zoo": importlib.import_module("zoo").__version__,
+        "commit": _commit(),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "cpus": _usable_cpus(),
+        "packages": {name: _version(name) for name in _PACKAGES},
+        "backend": jax.default_backend(),
+        "devices": [{"kind": kind, "count": count} for kind, count in kinds.items()],
+        "processes": jax.process_count(),
+        "default_dtype": str(jnp.zeros(()).dtype),
+        "data_cache": str(cache_root(DataConfig())),
+        "compile_cache": config.jax_compilation_cache_dir,
+    }
+
+
+def _version(name: str) -> str | None:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _usable_cpus() -> int | None:
+    """CPUs this process may use; a container or taskset can leave fewer than the machine has."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count()
+
+
+def _commit() -> str | None:
+    root = Path(__file__).resolve().parents[1]
+    # Only a checkout of our own: site-packages may lie inside somebody else's repository.
+    if not (root / ".git").exists():
+        return None
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        done = subprocess.run(
+            command, cwd=root, capture_output=True, text=True, check=False, timeout=10
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() or None if done.returncode == 0 else None
