@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import time
 from collections.abc import Iterator
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from zoo.layers import weight
 from zoo.layers.weight import Weight
 from zoo.training.config import TrainConfig, origins
+from zoo.training.progress import format_duration
 from zoo.training.schedules import schedule
 from zoo.training.setup import Run, prepare
 
@@ -30,6 +33,7 @@ class DryRun:
         memory_bytes: parameters, optimizer state and (roughly) saved activations.
         tokens: that the run predicts; epochs: how often that reads the text.
         learning_rates: over the run, 60 points.
+        peak_flops: FLOP/s that one large matrix product reaches here, over all devices.
     """
 
     settings: dict[str, tuple[Any, str]]
@@ -39,6 +43,7 @@ class DryRun:
     tokens: int
     epochs: float
     learning_rates: list[float]
+    peak_flops: float = 0.0
     notes: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
@@ -63,6 +68,11 @@ class DryRun:
         for role, count in sorted(self.parameters.items(), key=lambda item: -item[1]):
             yield f"  {role:<14} {count:>14,}  {count / total:6.1%}"
         yield f"compute     {self.flops_per_step:.3g} FLOP a step, {self._flops():.3g} in all"
+        # Small models reach a third to a half of it; the progress bar knows better soon.
+        yield (
+            f"time        at least {format_duration(self._flops() / self.peak_flops)}, at the "
+            f"{self.peak_flops / 1e9:,.0f} GFLOP/s of one large matrix product here"
+        )
         for name, size in self.memory_bytes.items():
             yield f"memory      {size / 2**20:,.1f} MiB {name}"
         yield f"text        {self.tokens:,} tokens, {self.epochs:.3g} epochs"
@@ -90,6 +100,7 @@ def dry_run(config: TrainConfig, base: TrainConfig) -> DryRun:
         tokens=budget.tokens_asked,
         epochs=budget.epochs,
         learning_rates=[peak * float(factor(int(step))) for step in points],
+        peak_flops=_peak_flops(config.model.dtype),
         notes=tuple(note for note in (budget.warning,) if note),
     )
 
@@ -103,7 +114,7 @@ def _leaves(weights: dict[str, Any], shapes: dict[str, Any]) -> Iterator[tuple[W
 def _parameters(weights: dict[str, Any], shapes: dict[str, Any]) -> dict[str, int]:
     counts: dict[str, int] = {}
     for own, size in _leaves(weights, shapes):
-        name = own.role if own.kind in ("matrix", "embedding", "multiplier") else f"{own.kind}s"
+        name = {"gain": "norm gains", "bias": "biases"}.get(own.kind, own.role)
         counts[name] = counts.get(name, 0) + size
     return counts
 
@@ -120,6 +131,19 @@ def _flops(run: Run, weights: dict[str, Any], shapes: dict[str, Any]) -> float:
     width = config.model.num_heads * (config.model.head_dim or 0)
     attention = 2 * config.model.num_layers * config.data.length * width
     return 3.0 * 2.0 * tokens * (products + attention)
+
+
+def _peak_flops(dtype: str, size: int = 1536, repeats: int = 5) -> float:
+    """Measured on one device, times their number."""
+    square = jnp.ones((size, size), dtype)
+    product = jax.jit(jnp.matmul)
+    product(square, square).block_until_ready()
+    times = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        product(square, square).block_until_ready()
+        times.append(time.perf_counter() - start)
+    return 2.0 * size**3 / min(times) * len(jax.devices())
 
 
 def _memory(run: Run) -> dict[str, int]:

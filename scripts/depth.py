@@ -1,0 +1,213 @@
+"""Three placements at 100 layers on real text: each at its best learning rate.
+
+    python scripts/depth.py            # every run that is missing, then table and picture
+    python scripts/depth.py --table    # table and picture from what is there
+
+Each of `VARIANTS` is trained at each of `RATES`, and the best of each again on two more
+seeds; the best are compared with each other. One line a finished run goes to
+results/depth.jsonl, and runs that have one are skipped, so the command may be stopped at
+any time. About 45 seconds a run on 2 cores, 18 runs. `--again N` re-runs N rows chosen at
+random and says whether they come out equal.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import hashlib
+import json
+import random
+import re
+import shutil
+import statistics
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from zoo.checkpoints import CheckpointConfig
+from zoo.data.config import DataConfig
+from zoo.environment import environment
+from zoo.models.config import ModelConfig
+from zoo.training.config import TrainConfig, resolve_run
+from zoo.training.loop import train
+from zoo.training.optim_config import OptimConfig
+from zoo.training.summary import plot_curves
+from zoo.training.trackers import read_metrics
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS = ROOT / "results" / "depth.jsonl"
+VARIANTS = ("deep_norm", "post_norm", "pre_norm")
+RATES = (3e-4, 1e-3, 3e-3, 1e-2)
+SEEDS = (0, 1, 2)  # the rate is chosen on the first
+
+
+def config(variant: str, lr: float, seed: int, workdir: str) -> TrainConfig:
+    """100 layers, 4 x 128 bytes a step, 200 steps; warm-up from each variant's recipe."""
+    return TrainConfig(
+        workdir=workdir,
+        steps=200,
+        seed=seed,
+        log_every=5,
+        eval_every=50,
+        eval_batches=64,
+        sample_tokens=0,
+        tensorboard=False,
+        model=ModelConfig(variant=variant, num_layers=100, d_model=64, num_heads=4),
+        data=DataConfig(batch_size=4, length=128),
+        # All but the warm-up is the same for all: the placement is what differs.
+        optim=OptimConfig(lr=lr, schedule="cosine", beta2=0.98, weight_decay=0.01, clip_norm=1.0),
+        checkpoint=CheckpointConfig(every=200),
+    )
+
+
+def identity(config: TrainConfig) -> str:
+    """A hash of everything that the run computes, without where it is written."""
+    resolved = dataclasses.asdict(resolve_run(dataclasses.replace(config, workdir="")))
+    return hashlib.sha256(json.dumps(resolved, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def run(variant: str, lr: float, seed: int) -> dict[str, Any]:
+    """One training run as a row."""
+    with tempfile.TemporaryDirectory() as folder:
+        made = config(variant, lr, seed, str(Path(folder) / "run"))
+        summary = train(made)
+        metrics = read_metrics(Path(made.workdir) / "metrics.jsonl")
+        shutil.rmtree(made.workdir)
+    versions = environment()
+    return {
+        "variant": variant,
+        "lr": lr,
+        "seed": seed,
+        "status": summary["status"],
+        "bits_per_byte": summary.get("eval_bits_per_byte"),
+        "loss": summary.get("loss"),
+        "max_grad_norm": max(row["grad_norm"] for row in metrics),
+        "seconds": round(summary["wall_time_s"], 1),
+        "curve": [[row["step"], round(row["loss"], 4)] for row in metrics],
+        "config": identity(made),
+        "jax": versions["packages"]["jax"],
+        "python": versions["python"],
+    }
+
+
+def rows() -> list[dict[str, Any]]:
+    return (
+        [json.loads(line) for line in RESULTS.read_text().splitlines()] if RESULTS.exists() else []
+    )
+
+
+def done(variant: str, lr: float, seed: int) -> dict[str, Any] | None:
+    for row in rows():
+        if (row["variant"], row["lr"], row["seed"]) == (variant, lr, seed):
+            return row
+    return None
+
+
+def ensure(variant: str, lr: float, seed: int) -> dict[str, Any]:
+    """The row of a run, made if it is missing."""
+    row = done(variant, lr, seed)
+    if row is None:
+        print(f"\n== {variant}, lr {lr:g}, seed {seed}", flush=True)
+        row = run(variant, lr, seed)
+        RESULTS.parent.mkdir(exist_ok=True)
+        with RESULTS.open("a") as file:
+            file.write(json.dumps(row) + "\n")
+    return row
+
+
+def best_rate(variant: str) -> float:
+    """The rate with the fewest bits a byte on the first seed; a run that diverged is last."""
+    found = [done(variant, lr, SEEDS[0]) for lr in RATES]
+    known = [row for row in found if row is not None]
+    return float(min(known, key=bits)["lr"])
+
+
+def bits(row: dict[str, Any]) -> float:
+    ended = row["status"] == "finished" and row["bits_per_byte"] is not None
+    return float(row["bits_per_byte"]) if ended else float("inf")
+
+
+def table() -> str:
+    """The comparison in Markdown."""
+    lines = [
+        "| variant | "
+        + " | ".join(f"lr {lr:g}" for lr in RATES)
+        + " | best lr, 3 seeds: mean (range) |",
+        "|---|" + "---|" * (len(RATES) + 1),
+    ]
+    for variant in VARIANTS:
+        cells = []
+        for lr in RATES:
+            row = done(variant, lr, SEEDS[0])
+            cells.append("" if row is None else _cell(row))
+        lr = best_rate(variant)
+        ended = [row for seed in SEEDS if (row := done(variant, lr, seed)) is not None]
+        values = [bits(row) for row in ended]
+        mean = f"{statistics.mean(values):.2f} ({min(values):.2f}–{max(values):.2f}), lr {lr:g}"
+        lines.append(f"| `{variant}` | {' | '.join(cells)} | **{mean}** |")
+    return "\n".join(lines)
+
+
+def _cell(row: dict[str, Any]) -> str:
+    return f"{row['bits_per_byte']:.2f}" if row["status"] == "finished" else row["status"]
+
+
+def write() -> None:
+    """The table into README.md, the picture into docs/."""
+    readme = ROOT / "README.md"
+    text = readme.read_text()
+    block = f"<!-- depth table -->\n{table()}\n<!-- /depth table -->"
+    text = re.sub(
+        r"<!-- depth table -->.*?<!-- /depth table -->", lambda _: block, text, flags=re.S
+    )
+    readme.write_text(text)
+    series = {}
+    for variant in VARIANTS:
+        row = done(variant, best_rate(variant), SEEDS[0])
+        assert row is not None
+        series[f"{variant}, lr {row['lr']:g}"] = [(step, loss) for step, loss in row["curve"]]
+    picture = plot_curves(
+        series,
+        ROOT / "docs" / "depth.png",
+        title="100 layers, d_model 64: each placement at its best learning rate",
+        xlabel="step",
+        ylabel="training loss, nats a byte",
+    )
+    print(f"{table()}\n\nwrote {readme.relative_to(ROOT)} and {picture.relative_to(ROOT)}")
+
+
+def again(count: int) -> int:
+    """Re-run some rows; the number that did not come out equal."""
+    different = 0
+    for row in random.sample(rows(), count):
+        fresh = run(row["variant"], row["lr"], row["seed"])
+        equal = all(fresh[key] == row[key] for key in ("bits_per_byte", "loss", "curve", "status"))
+        different += not equal
+        print(
+            f"{row['variant']}, lr {row['lr']:g}, seed {row['seed']}: "
+            f"{'equal' if equal else f'{row} became {fresh}'}"
+        )
+    return different
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--table", action="store_true", help="only write table and picture")
+    parser.add_argument("--again", type=int, metavar="N", help="re-run N rows, compare")
+    options = parser.parse_args()
+    if options.again:
+        return again(options.again)
+    if not options.table:
+        for variant in VARIANTS:
+            for lr in RATES:
+                ensure(variant, lr, SEEDS[0])
+        for variant in VARIANTS:
+            for seed in SEEDS[1:]:
+                ensure(variant, best_rate(variant), seed)
+    write()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
