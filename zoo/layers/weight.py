@@ -94,14 +94,14 @@ def split(module: nnx.Module) -> tuple[dict[str, Any], dict[str, Any]]:
 
 def bind(module: M, params: dict[str, Any]) -> M:
     """A module of the same structure that holds `params` (as `split` returns them)."""
-    graphdef, declared, rest = nnx.split(module, nnx.Param, ...)
+    graphdef, declared, *rest = nnx.split(module, nnx.Param, ...)
     flat = []
     for path, param in nnx.to_flat_state(declared):
         value: Any = params
         for key in path:
             value = value[str(key)]
         flat.append((path, param.replace(value)))
-    return nnx.merge(graphdef, nnx.from_flat_state(flat), rest)
+    return nnx.merge(graphdef, nnx.from_flat_state(flat), *rest)
 
 
 def map_weights(
