@@ -122,6 +122,8 @@ def _reference(
     scores = jnp.einsum("bhtd,bhsd->bhts", q, k, preferred_element_type=jnp.float32) * scale
     if keep is not None:
         if groups != heads:
+            # A row for every query first: a mask of the keys alone has one for all.
+            keep = jnp.broadcast_to(keep, (*keep.shape[:2], length, keep.shape[3]))
             keep = jnp.tile(keep, (1, 1, heads // groups, 1))
         scores = jnp.where(keep, scores, _MASKED)
     top = jax.lax.stop_gradient(jnp.max(scores, axis=-1, keepdims=True))
