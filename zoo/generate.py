@@ -41,7 +41,9 @@ def generate(
     prompt_ids = jnp.asarray(prompt_ids, jnp.int32)
     vocabulary = model.config.vocab_size or 0
     if prompt_ids.ndim != 2 or prompt_ids.shape[1] == 0:
-        raise ConfigError(f"prompt_ids has shape {prompt_ids.shape}; use [batch, length of 1 or more]")
+        raise ConfigError(
+            f"prompt_ids has shape {prompt_ids.shape}; use [batch, length of 1 or more]"
+        )
     if int(prompt_ids.max()) >= vocabulary or int(prompt_ids.min()) < 0:
         raise ConfigError(
             f"prompt_ids holds token {int(prompt_ids.max())}; ids run from 0 to {vocabulary - 1}"
@@ -75,7 +77,9 @@ def _compiled(
     ) -> jax.Array:
         bound = weight.bind(model, params)
 
-        def extend(index: jax.Array, state: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+        def extend(
+            index: jax.Array, state: tuple[jax.Array, jax.Array]
+        ) -> tuple[jax.Array, jax.Array]:
             tokens, done = state
             # The last `context` tokens before `index`; what lies after is never attended to.
             start = jnp.clip(index - context, 0, total - context)

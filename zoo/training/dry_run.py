@@ -78,7 +78,7 @@ class DryRun:
         yield f"text        {self.tokens:,} tokens, {self.epochs:.3g} epochs"
         yield f"lr          {_spark(self.learning_rates)}  peak {max(self.learning_rates):.2e}"
         yield from (f"note        {note}" for note in self.notes)
-        yield "nothing was written"
+        yield "the workdir was not touched"
 
     def _flops(self) -> float:
         return self.flops_per_step * float(self.settings["steps"][0])

@@ -22,14 +22,14 @@ def evaluate(
     batches: Iterable[Batch],
     task: Task,
     bytes_per_token: float,
-) -> dict[str, float]:
-    """`eval_...` figures over some batches: sums of all real tokens, divided once."""
+) -> tuple[dict[str, float], int]:
+    """(`eval_...` figures, real tokens) of some batches: sums of all tokens, divided once."""
     losses = [evaluator(params, batch) for batch in batches]
     fetched = jax.device_get(losses)
     nats = sum(float(loss.nats) for loss in fetched)
     tokens = sum(float(loss.tokens) for loss in fetched)
     figures = task.metrics(nats / max(tokens, 1.0), bytes_per_token)
-    return {f"eval_{name}": value for name, value in figures.items()}
+    return {f"eval_{name}": value for name, value in figures.items()}, round(tokens)
 
 
 def held_out(data: TextData, task: Task, max_batches: int | None) -> Iterable[Batch]:
@@ -57,7 +57,7 @@ def evaluate_workdir(
     task = TASKS[config.task]
     model = load_pretrained(folder)
     data = open_data(config.data)
-    figures = evaluate(
+    figures, tokens = evaluate(
         make_evaluator(model, task),
         weight.split(model)[0],
         held_out(data, task, max_batches),
@@ -69,7 +69,7 @@ def evaluate_workdir(
         "text": data.label,
         "window": config.data.length,
         "stride": config.data.length,
-        "tokens": data.num_tokens("validation"),
+        "tokens": tokens,
         "bytes_per_token": data.bytes_per_token("validation"),
     }
     return figures | protocol

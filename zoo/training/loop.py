@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import json
 import signal
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,16 +16,15 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from zoo.checkpoints import Checkpoints, check_identity
-from zoo.checkpoints.pretrained import load_pretrained, read_config
+from zoo.checkpoints import Checkpoints
 from zoo.environment import environment
-from zoo.errors import CheckpointError, ConfigError, ZooError
+from zoo.errors import CheckpointError, ConfigError
 from zoo.generate import generate
 from zoo.layers import weight
-from zoo.training.config import TrainConfig, flatten
+from zoo.training.config import TrainConfig
 from zoo.training.evaluate import evaluate, held_out
 from zoo.training.progress import Progress
-from zoo.training.schedules import extendable
+from zoo.training.resume import Totals, starting_point
 from zoo.training.setup import Run, prepare
 from zoo.training.step import State, first_failure, make_evaluator
 from zoo.training.summary import (
@@ -47,34 +47,6 @@ from zoo.training.trackers import (
 
 # Exit code of `zoo train` by how the run ended; bad input exits with 2.
 EXIT_CODES: dict[str, int] = {"finished": 0, "diverged": 3, "preempted": 75, "failed": 1}
-
-# Settings that a resumed run may change: how it runs and reports, not what it computes.
-_MAY_DIFFER = (
-    "workdir",
-    "parallel",
-    "mesh.fsdp",
-    "log_every",
-    "eval_every",
-    "init_from",
-    "tensorboard",
-    "sample_tokens",
-    "sample_temperature",
-    "sample_prompt",
-    "data.cache_dir",
-    "data.prefetch",
-    "checkpoint.every",
-    "checkpoint.keep",
-    "checkpoint.keep_best",
-    "checkpoint.asynchronous",
-)
-
-
-@dataclasses.dataclass
-class Totals:
-    """What adds up over all processes of a run."""
-
-    tokens: int = 0
-    seconds: float = 0.0
 
 
 @dataclasses.dataclass(eq=False)
@@ -145,7 +117,8 @@ class Loop:
         run = self.run
         batches = held_out(run.data, run.task, run.config.eval_batches)
         ratio = run.data.bytes_per_token("validation")
-        return evaluate(self.evaluator, averaged(self.state), batches, run.task, ratio)
+        figures, _ = evaluate(self.evaluator, averaged(self.state), batches, run.task, ratio)
+        return figures
 
     def _save(self, step: int, metric: float | None, *, wait: bool) -> None:
         meta = {
@@ -189,120 +162,38 @@ def train(config: TrainConfig) -> dict[str, Any]:
     """
     run = prepare(config)
     workdir = Path(run.config.workdir)
-    start, state, totals = _start(run, workdir)
+    start, state, totals = starting_point(run, workdir)
     _write_config(run, workdir)
     run.data.tokenizer.save(workdir)
     stop: list[int] = []
     checkpoint = run.config.checkpoint
-    with (
-        Checkpoints(
-            workdir / "checkpoints",
-            keep=checkpoint.keep,
-            keep_best=checkpoint.keep_best,
-            asynchronous=checkpoint.asynchronous,
-        ) as checkpoints,
-        Progress(run.config.steps, start=start) as progress,
-        _trackers(run, workdir, start) as trackers,
-        _signals(stop),
-    ):
-        for line in (*run.data.notes, run.data.budget(run.config.steps).warning):
-            if line:
-                progress.message(line)
-        if start:
-            progress.message(f"resuming {workdir} at step {start}")
-        evaluator = make_evaluator(run.model, run.task)
-        loop = Loop(run, state, checkpoints, trackers, progress, totals, evaluator, stop)
-        loop.steps(start)
+    loop: Loop | None = None
+    try:
+        with (
+            Checkpoints(
+                workdir / "checkpoints",
+                keep=checkpoint.keep,
+                keep_best=checkpoint.keep_best,
+                asynchronous=checkpoint.asynchronous,
+            ) as checkpoints,
+            Progress(run.config.steps, start=start) as progress,
+            _trackers(run, workdir, start) as trackers,
+            _signals(stop),
+        ):
+            for line in (*run.data.notes, run.data.budget(run.config.steps).warning):
+                if line:
+                    progress.message(line)
+            if start:
+                progress.message(f"resuming {workdir} at step {start}")
+            evaluator = make_evaluator(run.model, run.task)
+            loop = Loop(run, state, checkpoints, trackers, progress, totals, evaluator, stop)
+            loop.steps(start)
+    except (CheckpointError, OSError) as error:
+        if loop is None:
+            raise
+        # A disk that fills up or goes away in mid-run is no bad input.
+        loop.status, loop.note = "failed", str(error)
     return _finish(loop, workdir)
-
-
-def _start(run: Run, workdir: Path) -> tuple[int, State, Totals]:
-    """(step, state, totals) to go on from: a checkpoint of this run, other weights, or none."""
-    if (workdir / "checkpoints").is_dir():
-        with Checkpoints(workdir / "checkpoints") as checkpoints:
-            found = checkpoints.steps()
-            step = checkpoints.newest_sound(print)
-            if found and step is None:
-                raise CheckpointError(
-                    f"no checkpoint in {workdir / 'checkpoints'} is sound; delete {workdir} to "
-                    "start over, or choose another --workdir"
-                )
-            if step is not None:
-                meta = checkpoints.read_meta(step)
-                _check_resume(run, meta)
-                state = checkpoints.restore(step, run.template)
-                return step, state, Totals(meta["tokens"], meta["seconds"])
-    if (workdir / "config.json").exists():
-        _check_resume(run, {"config": read_config(workdir)})
-    state = run.initial_state()
-    if run.config.init_from is not None:
-        state |= _loaded(run, run.config.init_from)
-    return 0, state, Totals()
-
-
-def _check_resume(run: Run, meta: dict[str, Any]) -> None:
-    """Refuse a workdir that belongs to another run: identity first, then every setting."""
-    if "placement" in meta:
-        wanted = run.model.placement.to_json()
-        check_identity({"placement": meta["placement"]}, {"placement": wanted})
-    saved = _flat(meta["config"])
-    asked = flatten(run.config)
-    for field in asked:
-        if field in _MAY_DIFFER or field not in saved:
-            continue
-        ours, theirs = _plain(asked[field]), saved[field]
-        if field == "steps" and extendable(run.config.optim) and ours > theirs:
-            continue
-        if ours != theirs:
-            raise ConfigError(
-                f"{run.config.workdir} holds a run with {field} = {theirs!r}, this one asks for "
-                f"{ours!r}; use another --workdir, or the same value"
-            )
-    known = meta.get("data_fingerprint")
-    if known is not None and known != run.data.fingerprint:
-        raise ConfigError(
-            f"{run.config.workdir} was trained on other text than {run.data.label} is now; "
-            "use another --workdir"
-        )
-
-
-def _loaded(run: Run, source: str) -> State:
-    """Parameters (and their average) from another run's weights."""
-    folder, _, step = source.partition("@")
-    if step and not step.isdigit():
-        raise ConfigError(f"init_from = {source!r}: after @ stands a step, such as {folder}@100")
-    model = load_pretrained(folder, step=int(step) if step else None)
-    check_identity(
-        {"placement": model.placement.to_json()}, {"placement": run.model.placement.to_json()}
-    )
-    params, wanted = weight.split(model)[0], weight.split(run.model)[0]
-    ours, theirs = jax.tree.map(jnp.shape, params), jax.tree.map(jnp.shape, wanted)
-    if ours != theirs:
-        raise CheckpointError(
-            f"init_from = {source!r} holds {_first_difference(ours, theirs)}; "
-            "use the same model settings"
-        )
-    shardings = jax.tree.map(lambda leaf: leaf.sharding, run.template["params"])
-    loaded = {"params": jax.device_put(params, shardings)}
-    if "ema" in run.template:
-        loaded["ema"] = jax.tree.map(jnp.copy, loaded["params"])
-    return loaded
-
-
-def _first_difference(ours: Any, theirs: Any, path: str = "") -> str:
-    for name in sorted({*ours, *theirs}):
-        here = f"{path}.{name}" if path else name
-        if name not in ours:
-            return f"no {here}"
-        if name not in theirs:
-            return f"{here}, which this model lacks"
-        if isinstance(ours[name], dict) and isinstance(theirs[name], dict):
-            found = _first_difference(ours[name], theirs[name], here)
-            if found:
-                return found
-        elif ours[name] != theirs[name]:
-            return f"{here} of shape {ours[name]}, this model has {theirs[name]}"
-    return ""
 
 
 def _write_config(run: Run, workdir: Path) -> None:
@@ -349,12 +240,14 @@ def _signals(stop: list[int]) -> Iterator[None]:
 def _finish(loop: Loop, workdir: Path) -> dict[str, Any]:
     """Summary, plot and sample; the summary is written last."""
     run = loop.run
+    if loop.note:
+        print(loop.note, file=sys.stderr)
     metrics = read_metrics(workdir / "metrics.jsonl")
     paths = {"config": workdir / "config.json", "metrics": workdir / "metrics.jsonl"}
     more: dict[str, Any] = {"variant": run.config.model.variant}
     if loop.note:
         more["note"] = loop.note
-    if metrics:
+    if metrics and loop.status != "failed":
         title = f"{run.config.model.variant}, {run.config.model.num_layers} layers"
         paths["plot"] = plot_losses(metrics, workdir / "loss.png", title=title)
     if loop.status == "finished" and run.config.sample_tokens:
@@ -373,7 +266,11 @@ def _finish(loop: Loop, workdir: Path) -> dict[str, Any]:
         wall_time_s=loop.totals.seconds,
         **more,
     )
-    paths["summary"] = write_summary(workdir, summary)
+    try:
+        paths["summary"] = write_summary(workdir, summary)
+    except OSError:
+        if loop.status != "failed":
+            raise
     print_summary(summary, paths)
     return summary
 
@@ -396,20 +293,3 @@ def _sample(run: Run, state: State) -> str:
 
 def _last_step(metrics: list[dict[str, Any]]) -> int:
     return int(metrics[-1]["step"]) if metrics else 0
-
-
-def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    leaves: dict[str, Any] = {}
-    for name, value in tree.items():
-        if isinstance(value, dict):
-            leaves |= _flat(value, f"{prefix}{name}.")
-        else:
-            leaves[f"{prefix}{name}"] = value
-    return leaves
-
-
-def _plain(value: Any) -> Any:
-    return list(value) if isinstance(value, tuple) else value
-
-
-__all__ = ["EXIT_CODES", "ZooError", "train"]

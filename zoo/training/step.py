@@ -70,8 +70,8 @@ class Step:
     def __call__(self, state: State, batch: Batch, inputs: Inputs) -> tuple[State, Figures]:
         """One optimizer step.
 
-        A step whose loss or gradient is not finite changes nothing but `failed_at`, nor does
-        any step after it: the state stays the one to look for the cause in.
+        A step whose loss, gradient or update is not finite changes nothing but `failed_at`, nor
+        does any step after it: the state stays the one to look for the cause in.
 
         Returns:
             The new state, and figures: `loss` (nats a token), `tokens`, `learning_rate`,
@@ -93,7 +93,8 @@ class Step:
         new = {"params": params, "opt_state": opt_state}
         if self.config.ema is not None:
             new["ema"] = ema_update(state["ema"], params, self.config.ema)
-        finite = jnp.isfinite(loss.objective) & jnp.isfinite(figures["grad_norm"])
+        watched = (loss.objective, figures["grad_norm"], figures["update_norm"])
+        finite = jnp.all(jnp.isfinite(jnp.stack(watched)))
         sound = finite & (state["failed_at"] < 0)
         kept = jax.tree.map(
             lambda after, before: jnp.where(sound, after, before),
@@ -173,4 +174,4 @@ def first_failure(model: Transformer, params: dict[str, Any], batch: Batch) -> s
         for index, ok in enumerate(row):
             if not ok:
                 return f"first in layer {layer}, {sites[layer][index].sublayer}"
-    return "in the loss or the gradient; the output of every layer was finite"
+    return "in the loss, the gradient or the update; the output of every layer was finite"
