@@ -62,6 +62,7 @@ def help_of(*command: str) -> str:
     return page.getvalue()
 
 
+@pytest.mark.optimized
 @pytest.mark.parametrize(("page", "code"), example_blocks(), ids=lambda value: value[:12])
 def test_a_python_example_runs(page: str, code: str, tmp_path: Path) -> None:
     # In a process of its own: an example may register a variant.
@@ -93,6 +94,12 @@ def test_a_command_line_names_what_exists(words: tuple[str, ...]) -> None:
     assert command in help_of()
     missing = [flag for flag in flags if flag not in help_of(command)]
     assert missing == []
+
+
+def test_flags_named_in_prose_exist() -> None:
+    named = set(re.findall(r"`(--[a-z][a-z.-]+)", text("README.md")))
+    assert {"--data.path", "--mesh.fsdp", "--parallel", "--init-from"} <= named
+    assert [flag for flag in named if f"{flag} " not in help_of("train") + " "] == []
 
 
 def test_config_files_named_exist() -> None:
