@@ -98,7 +98,8 @@ def _rezero(context: Context) -> Site:
 
 
 def _mix_norm(context: Context, *, fraction: float) -> Site:
-    post = context.layer < math.floor(fraction * context.num_layers)
+    # Rounded first: 0.29 of 100 layers is 28.999... in floating point, and means 29.
+    post = context.layer < math.floor(round(fraction * context.num_layers, 9))
     return Site(context.sublayer, norm_in=None if post else NORM, norm_out=NORM if post else None)
 
 

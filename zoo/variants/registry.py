@@ -29,12 +29,14 @@ def register_variant(variant: Variant) -> Variant:
     """Make a variant of one's own known by its name and aliases, and return it.
 
     Raises:
-        VariantError: when a name is taken, or is not made of letters, digits and `_`.
+        VariantError: when a name is taken, ambiguous, or not made of letters, digits and `_`.
     """
     known = {_fold(name): owner for owner in _all() for name in (owner.name, *owner.aliases)}
     for name in (variant.name, *variant.aliases):
         if not name.replace("_", "").isalnum() or name != name.lower():
             raise VariantError(f"variant name {name!r}: use lower-case letters, digits and _")
+        if _fold(name) in _AMBIGUOUS:
+            raise VariantError(f"variant name {name!r} is ambiguous; choose another")
         owner = known.get(_fold(name))
         if owner is not None and owner != variant:
             raise VariantError(f"variant name {name!r} is taken by {owner.name}; choose another")

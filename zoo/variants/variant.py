@@ -242,9 +242,11 @@ def parse_spec(spec: str) -> tuple[str, dict[str, Any]]:
     accepted = "accepted: name or name(option=value, ...)"
     try:
         call = ast.parse(f"f({inside}", mode="eval").body
-        if not isinstance(call, ast.Call) or call.args:
-            raise VariantError(f"variant = {spec!r} cannot be read; {accepted}")
-        options = {str(word.arg): ast.literal_eval(word.value) for word in call.keywords}
+        if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Name) or call.args:
+            raise ValueError("not one call with options by name")
+        options = {word.arg: ast.literal_eval(word.value) for word in call.keywords}
+        if None in options or len(options) < len(call.keywords):
+            raise ValueError("an option without a name, or twice")
     except (SyntaxError, TypeError, ValueError) as error:
         raise VariantError(f"variant = {spec!r} cannot be read; {accepted}") from error
-    return name.strip(), options
+    return name.strip(), {str(option): value for option, value in options.items()}
