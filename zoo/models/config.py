@@ -66,8 +66,9 @@ class ModelConfig:
     """Biases in attention and MLP."""
     qk_norm: bool | None = None
     """Norm on each head's queries and keys; default: as the variant requires."""
-    tie_embeddings: bool = True
-    """Use the embedding table as the head."""
+    tie_embeddings: bool = False
+    """Use the embedding table as the head; a stack whose skip is strong then starts out
+    predicting the token it was given."""
     window: int | None = None
     """Attend to the last `window` positions only, in layers that the pattern calls local."""
     window_pattern: str = "L"

@@ -25,6 +25,7 @@ PRESETS: dict[str, ModelConfig] = {
         max_length=1024,
         activation="gelu_tanh",
         embedding_scale=False,
+        tie_embeddings=True,
         init="normal",
     ),
 }
