@@ -60,6 +60,57 @@ class Optimizer:
         """The state: a pytree of arrays without entries for weights that are frozen."""
         return self.transform.init(_trainable(params, self.rules))
 
+    def factor(
+        self, grads: Params, *, scale: jax.Array | float = 1.0
+    ) -> tuple[jax.Array, dict[str, jax.Array]]:
+        """What `apply` multiplies the gradient with: `scale` and clipping in one number.
+
+        Args:
+            grads: a gradient of which `scale` makes the mean.
+
+        Returns:
+            The factor, and scalars: `grad_norm` (global norm over trainable weights of the
+            mean gradient, before clipping) and `clipped` (1.0 when it is scaled down, else 0.0).
+        """
+        norm = optax.tree.norm(self._live_gradient(grads)) * scale
+        clipped = norm > self.clip_norm if self.clip_norm else jnp.zeros((), bool)
+        factor = jnp.where(clipped, (self.clip_norm or 1.0) / norm, 1.0) * scale
+        return factor, {"grad_norm": norm, "clipped": clipped.astype(jnp.float32)}
+
+    def apply(
+        self,
+        grads: Params,
+        opt_state: Any,
+        params: Params,
+        *,
+        lr: jax.Array | float,
+        weight_decay: jax.Array | float,
+        factor: jax.Array | float = 1.0,
+    ) -> tuple[Params, Any]:
+        """One step: p - lr * multiplier * (direction + weight_decay * p).
+
+        Args:
+            grads: gradient, a tree like `params`; `factor` times it is followed.
+            opt_state: from `init` or the step before.
+            params: the parameters.
+            lr: learning rate of this step, its schedule applied; may be traced.
+            weight_decay: decoupled decay per unit of learning rate; may be traced.
+            factor: as the method of that name returns it.
+
+        Returns:
+            New parameters and new state.
+        """
+        rules, live = _trainable(self.rules, self.rules), _trainable(params, self.rules)
+        grads = jax.tree.map(lambda grad: grad * factor, self._live_gradient(grads))
+        direction, new_state = self.transform.update(grads, opt_state, live)
+
+        def scale(rule: Rule, d: jax.Array, p: jax.Array) -> jax.Array:
+            step = d + weight_decay * p if rule.decays else d
+            return _without_frozen_layers(rule, step * rule.multiplier * -lr)
+
+        updates = jax.tree.map(scale, rules, direction, live)
+        return _replace(params, optax.apply_updates(live, updates)), new_state
+
     def update(
         self,
         grads: Params,
@@ -69,44 +120,16 @@ class Optimizer:
         lr: jax.Array | float,
         weight_decay: jax.Array | float,
     ) -> tuple[Params, Any, dict[str, jax.Array]]:
-        """One step: p - lr * multiplier * (direction + weight_decay * p).
+        """`factor` and `apply` in one: new parameters, new state and the figures."""
+        factor, figures = self.factor(grads)
+        params, opt_state = self.apply(
+            grads, opt_state, params, lr=lr, weight_decay=weight_decay, factor=factor
+        )
+        return params, opt_state, figures
 
-        Args:
-            grads: mean gradient, a tree like `params`.
-            opt_state: from `init` or the step before.
-            params: the parameters.
-            lr: learning rate of this step, its schedule applied; may be traced.
-            weight_decay: decoupled decay per unit of learning rate; may be traced.
-
-        Returns:
-            New parameters, new state, and scalars: `grad_norm` (global norm over trainable
-            weights, before clipping), `update_norm` (of what is added to the parameters)
-            and `clipped` (1.0 when the gradient was scaled down, else 0.0).
-        """
+    def _live_gradient(self, grads: Params) -> Params:
         rules = _trainable(self.rules, self.rules)
-        live = _trainable(params, self.rules)
-        grads = jax.tree.map(_without_frozen_layers, rules, _trainable(grads, self.rules))
-        grad_norm = optax.tree.norm(grads)
-        clipped = jnp.zeros((), jnp.float32)
-        if self.clip_norm:
-            clip = optax.clip_by_global_norm(self.clip_norm)
-            grads, _ = clip.update(grads, optax.EmptyState())
-            clipped = (grad_norm > self.clip_norm).astype(jnp.float32)
-
-        direction, new_state = self.transform.update(grads, opt_state, live)
-
-        def scale(rule: Rule, d: jax.Array, p: jax.Array) -> jax.Array:
-            step = d + weight_decay * p if rule.decays else d
-            return _without_frozen_layers(rule, step * rule.multiplier * -lr)
-
-        updates = jax.tree.map(scale, rules, direction, live)
-        new_params = _replace(params, optax.apply_updates(live, updates))
-        info = {
-            "grad_norm": grad_norm,
-            "update_norm": optax.tree.norm(updates),
-            "clipped": clipped,
-        }
-        return new_params, new_state, info
+        return jax.tree.map(_without_frozen_layers, rules, _trainable(grads, self.rules))
 
 
 def make_optimizer(config: OptimConfig, weights: Params) -> Optimizer:

@@ -70,37 +70,44 @@ class Step:
     def __call__(self, state: State, batch: Batch, inputs: Inputs) -> tuple[State, Figures]:
         """One optimizer step.
 
-        A step whose loss, gradient or update is not finite changes nothing but `failed_at`, nor
+        A step whose loss, gradient or rate is not finite changes nothing but `failed_at`, nor
         does any step after it: the state stays the one to look for the cause in.
 
         Returns:
             The new state, and figures: `loss` (nats a token), `tokens`, `learning_rate`,
-            `grad_norm`, `update_norm`, `clipped`.
+            `grad_norm`, `clipped`.
         """
         step = state["step"]
         key = jax.random.fold_in(jax.random.key(inputs.seed), step)
         loss, grads = self._gradient(state["params"], batch, key)
         loss, grads = self._reduce(loss), self._reduce(grads)
         tokens = jnp.maximum(loss.tokens, 1.0)
-        lr = inputs.lr * self.schedule(step)
-        params, opt_state, figures = self.optimizer.update(
-            jax.tree.map(lambda grad: grad / tokens, grads),
-            state["opt_state"],
-            state["params"],
-            lr=lr,
-            weight_decay=inputs.weight_decay,
-        )
-        new = {"params": params, "opt_state": opt_state}
-        if self.config.ema is not None:
-            new["ema"] = ema_update(state["ema"], params, self.config.ema)
-        watched = (loss.objective, figures["grad_norm"], figures["update_norm"])
+        lr, weight_decay = inputs.lr * self.schedule(step), inputs.weight_decay
+        # One factor does the work of dividing by the tokens and of clipping: a pass over the
+        # weights costs as much as some layers where tokens are few.
+        factor, figures = self.optimizer.factor(grads, scale=1.0 / tokens)
+        watched = (loss.objective, figures["grad_norm"], lr, jnp.asarray(weight_decay))
         finite = jnp.all(jnp.isfinite(jnp.stack(watched)))
+
+        def advance(held: State) -> State:
+            params, opt_state = self.optimizer.apply(
+                grads,
+                held["opt_state"],
+                held["params"],
+                lr=lr,
+                weight_decay=weight_decay,
+                factor=factor,
+            )
+            new = {"params": params, "opt_state": opt_state}
+            if self.config.ema is not None:
+                new["ema"] = ema_update(held["ema"], params, self.config.ema)
+            return new
+
+        # A branch is taken in place; choosing between old and new values, array by array, takes
+        # three times as long and a copy of the state.
+        held = {name: state[name] for name in ("params", "opt_state", "ema") if name in state}
         sound = finite & (state["failed_at"] < 0)
-        kept = jax.tree.map(
-            lambda after, before: jnp.where(sound, after, before),
-            new,
-            {name: state[name] for name in new},
-        )
+        kept = jax.lax.cond(sound, advance, lambda held: held, held)
         failed = jnp.where(finite | (state["failed_at"] >= 0), state["failed_at"], step)
         figures |= {"loss": loss.nats / tokens, "tokens": loss.tokens, "learning_rate": lr}
         return kept | {"step": step + 1, "failed_at": failed}, figures
