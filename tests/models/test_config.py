@@ -1,0 +1,130 @@
+"""Configurations: what cannot work is refused by field and value, what is open is filled in."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+
+from zoo.errors import ConfigError, VariantError
+from zoo.layers import weight
+from zoo.models.config import ModelConfig, resolve
+from zoo.models.presets import PRESETS, create_model, list_models, override, preset
+from zoo.models.transformer import declare
+
+IMPOSSIBLE: list[tuple[dict[str, Any], str]] = [
+    ({"vocab_size": 0}, "vocab_size = 0"),
+    ({"d_model": 0}, "d_model = 0"),
+    ({"num_layers": 0}, "num_layers = 0"),
+    ({"num_layers": -2}, "num_layers = -2"),
+    ({"num_heads": 0}, "num_heads = 0"),
+    ({"max_length": 0}, "max_length = 0"),
+    ({"num_kv_heads": 0}, "num_kv_heads = 0"),
+    ({"head_dim": 0}, "head_dim = 0"),
+    ({"d_ff": 0}, "d_ff = 0"),
+    ({"window": 0}, "window = 0"),
+    ({"num_heads": 7, "d_model": 64}, "num_heads = 7 does not divide d_model = 64; use 1, 2, 4"),
+    ({"num_heads": 4, "num_kv_heads": 3}, "num_kv_heads = 3 does not divide num_heads = 4"),
+    ({"num_heads": 4, "num_kv_heads": 8}, "num_kv_heads = 8"),
+    ({"d_model": 12, "num_heads": 4, "positions": "rotary"}, "head_dim = 3 is odd"),
+    ({"d_model": 15, "num_heads": 3, "positions": "sinusoidal"}, "d_model = 15 is odd"),
+    ({"dropout": 1.0}, "dropout = 1.0"),
+    ({"dropout": -0.1}, "dropout = -0.1"),
+    ({"embedding_dropout": 1.5}, "embedding_dropout = 1.5"),
+    ({"attention_dropout": float("nan")}, "attention_dropout = nan"),
+    ({"stochastic_depth": 1.0}, "stochastic_depth = 1.0"),
+    ({"norm_eps": 0.0}, "norm_eps = 0.0"),
+    ({"init_std": -1.0}, "init_std = -1.0"),
+    ({"rotary_theta": 0.0}, "rotary_theta = 0.0"),
+    ({"embedding_std": 0.0}, "embedding_std = 0.0"),
+    ({"window": 4, "window_pattern": "LX"}, "window_pattern = 'LX'"),
+    ({"window": 4, "window_pattern": ""}, "window_pattern = ''"),
+    ({"window_pattern": "LG"}, "window_pattern = 'LG' without a window"),
+    ({"window": 513}, "window = 513 is longer than max_length = 512"),
+    ({"attention": "fused", "attention_dropout": 0.1}, "attention = 'fused'"),
+    ({"variant": "pre_norm", "final_norm": False}, "final_norm = False: pre_norm needs it"),
+    ({"variant": "post_norm", "final_norm": True}, "final_norm = True: post_norm forbids it"),
+    ({"variant": "peri_norm", "embedding_norm": False}, "embedding_norm = False"),
+    ({"variant": "sandwich_norm", "embedding_norm": True}, "embedding_norm = True"),
+    ({"variant": "res_post_norm", "qk_norm": False}, "qk_norm = False: res_post_norm needs it"),
+]
+
+
+@pytest.mark.parametrize(("changes", "message"), IMPOSSIBLE, ids=str)
+def test_what_cannot_work_is_refused_by_field_and_value(
+    changes: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        resolve(ModelConfig(**changes))
+
+
+def test_what_is_left_open_follows_from_the_rest() -> None:
+    config = resolve(ModelConfig(variant="DeepNet(p=0.25)", d_model=64, num_heads=4))
+    assert config.variant == "deep_norm"
+    assert (config.num_kv_heads, config.head_dim, config.d_ff) == (4, 16, 256)
+    assert (config.embedding_norm, config.final_norm, config.qk_norm) == (False, False, False)
+    assert config.embedding_std == 64**-0.5
+    peri = resolve(ModelConfig(variant="peri-ln"))
+    assert (peri.embedding_norm, peri.final_norm) == (True, True)
+    assert resolve(ModelConfig(variant="res_post_norm")).qk_norm is True
+    assert resolve(ModelConfig(init="normal", init_std=0.03)).embedding_std == 0.03
+    assert resolve(config) == config
+
+
+def test_free_ends_are_the_users_choice() -> None:
+    config = resolve(ModelConfig(variant="rezero", final_norm=True, embedding_norm=True))
+    assert (config.final_norm, config.embedding_norm) == (True, True)
+    assert resolve(ModelConfig(variant="post_norm", embedding_norm=True)).embedding_norm is True
+
+
+def test_an_unknown_variant_is_refused_with_near_matches() -> None:
+    with pytest.raises(VariantError, match="did you mean deep_norm"):
+        resolve(ModelConfig(variant="deep_nrom"))
+
+
+def test_unknown_models_and_fields_are_refused_with_near_matches() -> None:
+    with pytest.raises(ConfigError, match=r"'decoder-tin'.*did you mean decoder-tiny"):
+        preset("decoder-tin")
+    with pytest.raises(ConfigError, match=r"'num_layer'.*did you mean num_layers"):
+        create_model("decoder-tiny", num_layer=3)
+    with pytest.raises(ConfigError, match="fields: architecture, variant"):
+        override(ModelConfig(), {"zzz": 1})
+
+
+def test_presets_are_listed_by_pattern() -> None:
+    assert list_models() == list(PRESETS)
+    assert list_models("*tiny*") == ["decoder-tiny"]
+    assert list_models("nothing*") == []
+
+
+@pytest.mark.parametrize("name", list_models())
+@pytest.mark.parametrize("variant", ["post_norm", "deep_norm(p=0.5)", None])
+def test_every_preset_makes_a_model_of_any_size_and_variant(name: str, variant: str | None) -> None:
+    small = {"d_model": 16, "num_layers": 2, "num_heads": 2, "vocab_size": 19, "max_length": 8}
+    changes = small if variant is None else small | {"variant": variant}
+    model = create_model(name, rngs=1, **changes)
+    logits = model(np.zeros((1, 5), np.int32))
+    assert logits.shape == (1, 5, 19)
+    assert np.isfinite(logits).all()
+    kept = dataclasses.asdict(preset(name)) | changes
+    assert model.config == resolve(ModelConfig(**kept))
+
+
+def test_a_seed_makes_the_same_model_and_another_seed_another() -> None:
+    first, again, other = (
+        weight.split(create_model("decoder-tiny", rngs=seed, d_model=8))[0] for seed in (3, 3, 4)
+    )
+    for a, b in zip(jax.tree.leaves(first), jax.tree.leaves(again), strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert np.any(first["embedding"]["tokens"] != other["embedding"]["tokens"])
+
+
+def test_gpt2_small_has_its_published_number_of_parameters() -> None:
+    model = declare(PRESETS["gpt2-small"])  # shapes only
+    shapes = jax.tree.leaves(weight.split(model)[0])
+    assert all(isinstance(shape, jax.ShapeDtypeStruct) for shape in shapes)
+    assert sum(shape.size for shape in shapes) == 124_439_808

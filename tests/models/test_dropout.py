@@ -1,0 +1,96 @@
+"""Dropout and stochastic depth: off without a key, repeatable with one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+
+from zoo.layers import weight
+
+RATES = ("dropout", "embedding_dropout", "attention_dropout", "stochastic_depth")
+KEY = jax.random.key(7)
+
+
+@pytest.mark.parametrize("rate", RATES)
+def test_a_rate_acts_with_a_key_alone_and_repeats_with_the_same_key(
+    rate: str, tiny: Callable[..., Any], ids: jax.Array
+) -> None:
+    case, plain = tiny(**{rate: 0.4}), tiny()
+    deterministic, _, _ = case.run(plain.params, ids)
+    np.testing.assert_array_equal(deterministic, plain.run(plain.params, ids)[0])
+    first, again, other = (
+        case.run(plain.params, ids, dropout_key=key)[0] for key in (KEY, KEY, jax.random.key(8))
+    )
+    np.testing.assert_array_equal(first, again)
+    assert np.abs(first - deterministic).max() > 1e-3
+    assert np.abs(first - other).max() > 1e-3
+
+
+def test_without_rates_training_is_evaluation(tiny: Callable[..., Any], ids: jax.Array) -> None:
+    case = tiny()
+    train, evaluation = (case.run(case.params, ids, dropout_key=key)[0] for key in (KEY, None))
+    np.testing.assert_array_equal(train, evaluation)
+
+
+@pytest.mark.parametrize("name", ["post_norm", "mix_norm(fraction=0.5)"])
+def test_scanned_and_unrolled_layers_drop_the_same(
+    name: str, tiny: Callable[..., Any], ids: jax.Array
+) -> None:
+    rates = dict.fromkeys(RATES, 0.3)
+    scanned, unrolled = (tiny(name, unroll=unroll, **rates) for unroll in (False, True))
+    a, b = (case.run(scanned.params, ids, dropout_key=KEY)[0] for case in (scanned, unrolled))
+    np.testing.assert_allclose(a, b, atol=1e-5)
+
+
+def branches(case: Any, ids: jax.Array, key: jax.Array | None) -> np.ndarray:
+    """[layers, sublayers] size of each branch over its skip."""
+    return np.asarray(case.run(case.params, ids, dropout_key=key)[2]["branch_skip_ratio"])
+
+
+def test_stochastic_depth_leaves_whole_branches_out_more_often_further_up(
+    tiny: Callable[..., Any], ids: jax.Array
+) -> None:
+    rate, draws = 0.6, 200
+    case = tiny("pre_norm", num_layers=3, stochastic_depth=rate)
+    one = ids[:1]  # a branch is left out per example
+    ratios = np.stack([branches(case, one, jax.random.key(seed)) for seed in range(draws)])
+    share = (ratios == 0.0).mean(axis=0)
+    want = np.asarray([0.0, rate / 2, rate])[:, None]
+    assert np.all(share[0] == 0.0)
+    # Five standard errors of a binomial share.
+    assert np.all(np.abs(share - want) <= 5 * np.sqrt(want * (1 - want) / draws))
+    # Sublayers of a layer are drawn apart.
+    assert np.any((ratios[:, 2, 0] == 0.0) != (ratios[:, 2, 1] == 0.0))
+    # What is kept is scaled up, so that the expectation stays. The first branch of layer 1
+    # sees an input that nothing has touched.
+    kept = ratios[:, 1, 0][ratios[:, 1, 0] > 0]
+    np.testing.assert_allclose(kept, branches(case, one, None)[1, 0] / (1 - rate / 2), rtol=1e-5)
+
+
+def test_examples_of_a_batch_lose_different_branches(tiny: Callable[..., Any]) -> None:
+    case = tiny("pre_norm", stochastic_depth=0.6)
+    same = jax.numpy.ones((16, 6), jax.numpy.int32)
+    hidden = case.run(case.params, same, dropout_key=KEY)[0]
+    assert len(np.unique(np.asarray(hidden[:, 0, 0]))) > 1
+
+
+def test_layers_drop_different_units(tiny: Callable[..., Any], ids: jax.Array) -> None:
+    # Two layers with equal weights and equal inputs (their branches write nothing) must
+    # still draw different masks: compare the kept share of their branches.
+    case = tiny("pre_norm", dropout=0.5)
+    tiny_branch = weight.map_weights(
+        lambda w, a: 1e-6 * a[:1] + 0 * a if w.role in ("o", "w2") and w.stacked else a,
+        case.weights,
+        case.params,
+    )
+    equal = weight.map_weights(
+        lambda w, a: a[:1] + 0 * a if w.stacked else a, case.weights, tiny_branch
+    )
+    ratios = np.asarray(case.run(equal, ids, dropout_key=KEY)[2]["branch_skip_ratio"])
+    without = np.asarray(case.run(equal, ids)[2]["branch_skip_ratio"])
+    np.testing.assert_allclose(without, without[:1] + 0 * without, rtol=1e-3)
+    assert len(np.unique(ratios[:, 0])) == len(ratios)
