@@ -24,7 +24,7 @@ from zoo.layers import weight
 from zoo.training.config import TrainConfig
 from zoo.training.evaluate import evaluate, held_out
 from zoo.training.progress import Progress
-from zoo.training.resume import Totals, starting_point
+from zoo.training.resume import Totals, as_begun, starting_point
 from zoo.training.setup import Run, prepare
 from zoo.training.step import State, first_failure, make_evaluator
 from zoo.training.summary import (
@@ -78,8 +78,7 @@ class Loop:
                 ended = step == config.steps
                 evaluated = ended or step % (config.eval_every or 1) == 0
                 # On a signal the save comes at once: an evaluation may outlast the grace period.
-                last = ended or bool(self.stop)
-                saved = last or step % (config.checkpoint.every or 1) == 0
+                saved = ended or bool(self.stop) or step % (config.checkpoint.every or 1) == 0
                 logged = evaluated or step == 1 or step % config.log_every == 0
                 if not (logged or saved or step == start + 1):
                     continue
@@ -93,9 +92,11 @@ class Loop:
                 row = self._show(step, figures, evaluated=evaluated)
                 if logged:
                     self.trackers.log(step, row)
-                if saved:
-                    self._save(step, row.get("eval_loss"), wait=last)
-                if self.stop:
+                # Asked once more, and once only: a signal may have come since, or come now.
+                stopped = bool(self.stop)
+                if saved or stopped:
+                    self._save(step, row.get("eval_loss"), wait=ended or stopped)
+                if stopped and not ended:
                     self.status = "preempted"
                     name = signal.Signals(self.stop[0]).name
                     self.note = f"{name} at step {step}: saved; the same command goes on from here"
@@ -160,7 +161,7 @@ def train(config: TrainConfig) -> dict[str, Any]:
     Raises:
         ZooError: on bad input, before anything is compiled or written.
     """
-    run = prepare(config)
+    run = prepare(as_begun(config))
     workdir = Path(run.config.workdir)
     start, state, totals = starting_point(run, workdir)
     _write_config(run, workdir)
@@ -183,7 +184,9 @@ def train(config: TrainConfig) -> dict[str, Any]:
             for line in (*run.data.notes, run.data.budget(run.config.steps).warning):
                 if line:
                     progress.message(line)
-            if start:
+            if start == run.config.steps:
+                progress.message(f"{workdir} has finished its {start} steps")
+            elif start:
                 progress.message(f"resuming {workdir} at step {start}")
             evaluator = make_evaluator(run.model, run.task)
             loop = Loop(run, state, checkpoints, trackers, progress, totals, evaluator, stop)

@@ -13,7 +13,7 @@ from zoo.checkpoints import Checkpoints, check_identity
 from zoo.checkpoints.pretrained import load_pretrained, read_config
 from zoo.errors import CheckpointError, ConfigError
 from zoo.layers import weight
-from zoo.training.config import flatten
+from zoo.training.config import TrainConfig, flatten
 from zoo.training.schedules import extendable
 from zoo.training.setup import Run
 from zoo.training.step import State
@@ -38,6 +38,24 @@ _MAY_DIFFER = (
     "checkpoint.asynchronous",
 )
 
+# What a model may change when it starts from other weights: they mean the same under it.
+_FREE = (
+    "dropout",
+    "embedding_dropout",
+    "attention_dropout",
+    "stochastic_depth",
+    "init",
+    "init_std",
+    "embedding_std",
+    "rotary_theta",
+    "window",
+    "window_pattern",
+    "dtype",
+    "remat",
+    "unroll",
+    "attention",
+)
+
 
 @dataclasses.dataclass
 class Totals:
@@ -45,6 +63,21 @@ class Totals:
 
     tokens: int = 0
     seconds: float = 0.0
+
+
+def as_begun(config: TrainConfig) -> TrainConfig:
+    """The config with the warm-up that its workdir's run began with, when it asks for none.
+
+    A warm-up that is left open follows the length of the run: asking a run for more steps
+    would change steps that it has taken.
+    """
+    if config.optim.warmup is not None or not (Path(config.workdir) / "config.json").exists():
+        return config
+    saved = read_config(config.workdir)
+    if saved.get("steps", config.steps) >= config.steps:
+        return config
+    warmup = saved["optim"]["warmup"]
+    return dataclasses.replace(config, optim=dataclasses.replace(config.optim, warmup=warmup))
 
 
 def starting_point(run: Run, workdir: Path) -> tuple[int, State, Totals]:
@@ -65,30 +98,27 @@ def starting_point(run: Run, workdir: Path) -> tuple[int, State, Totals]:
                 return step, state, Totals(meta["tokens"], meta["seconds"])
     if (workdir / "config.json").exists():
         _check_resume(run, {"config": read_config(workdir)})
-    state = run.initial_state()
-    if run.config.init_from is not None:
-        state |= _loaded(run, run.config.init_from)
-    return 0, state, Totals()
+    source = run.config.init_from
+    loaded = {} if source is None else _loaded(run, source)
+    return 0, run.initial_state() | loaded, Totals()
 
 
 def _check_resume(run: Run, meta: dict[str, Any]) -> None:
-    """Refuse a workdir that belongs to another run: identity first, then every setting."""
+    """Refuse a workdir that belongs to another run: the model first, then all other settings."""
+    saved, asked = _flat(meta["config"]), flatten(run.config)
+    longer = extendable(run.config.optim) and run.config.steps > saved["steps"]
+    free = (*_MAY_DIFFER, "steps") if longer else _MAY_DIFFER
+    fields = [field for field in asked if field in saved and field not in free]
+    model_first = sorted(fields, key=lambda field: not field.startswith("model."))
+    difference = _difference(saved, asked, model_first)
+    if difference:
+        raise ConfigError(
+            f"{run.config.workdir} holds a run with {difference}; "
+            "use another --workdir, or the same value"
+        )
     if "placement" in meta:
         wanted = run.model.placement.to_json()
         check_identity({"placement": meta["placement"]}, {"placement": wanted})
-    saved = _flat(meta["config"])
-    asked = flatten(run.config)
-    for field in asked:
-        if field in _MAY_DIFFER or field not in saved:
-            continue
-        ours, theirs = _plain(asked[field]), saved[field]
-        if field == "steps" and extendable(run.config.optim) and ours > theirs:
-            continue
-        if ours != theirs:
-            raise ConfigError(
-                f"{run.config.workdir} holds a run with {field} = {theirs!r}, this one asks for "
-                f"{ours!r}; use another --workdir, or the same value"
-            )
     known = meta.get("data_fingerprint")
     if known is not None and known != run.data.fingerprint:
         raise ConfigError(
@@ -99,40 +129,36 @@ def _check_resume(run: Run, meta: dict[str, Any]) -> None:
 
 def _loaded(run: Run, source: str) -> State:
     """Parameters (and their average) from another run's weights."""
-    folder, _, step = source.partition("@")
+    folder, at, step = source.rpartition("@")
+    if not at or Path(source).is_dir():
+        folder, step = source, ""
     if step and not step.isdigit():
         raise ConfigError(f"init_from = {source!r}: after @ stands a step, such as {folder}@100")
+    saved, asked = read_config(folder)["model"], flatten(run.config.model)
+    table = run.config.model.positions == "learned"
+    free = _FREE if table else (*_FREE, "max_length")
+    difference = _difference(saved, asked, [field for field in asked if field not in free])
+    if difference:
+        raise CheckpointError(
+            f"init_from = {source!r} holds a model with {difference}; use the same value"
+        )
     model = load_pretrained(folder, step=int(step) if step else None)
     check_identity(
         {"placement": model.placement.to_json()}, {"placement": run.model.placement.to_json()}
     )
-    params, wanted = weight.split(model)[0], weight.split(run.model)[0]
-    ours, theirs = jax.tree.map(jnp.shape, params), jax.tree.map(jnp.shape, wanted)
-    if ours != theirs:
-        raise CheckpointError(
-            f"init_from = {source!r} holds {_first_difference(ours, theirs)}; "
-            "use the same model settings"
-        )
     shardings = jax.tree.map(lambda leaf: leaf.sharding, run.template["params"])
-    loaded = {"params": jax.device_put(params, shardings)}
+    loaded = {"params": jax.device_put(weight.split(model)[0], shardings)}
     if "ema" in run.template:
         loaded["ema"] = jax.tree.map(jnp.copy, loaded["params"])
     return loaded
 
 
-def _first_difference(ours: Any, theirs: Any, path: str = "") -> str:
-    for name in sorted({*ours, *theirs}):
-        here = f"{path}.{name}" if path else name
-        if name not in ours:
-            return f"no {here}"
-        if name not in theirs:
-            return f"{here}, which this model lacks"
-        if isinstance(ours[name], dict) and isinstance(theirs[name], dict):
-            found = _first_difference(ours[name], theirs[name], here)
-            if found:
-                return found
-        elif ours[name] != theirs[name]:
-            return f"{here} of shape {ours[name]}, this model has {theirs[name]}"
+def _difference(saved: dict[str, Any], asked: dict[str, Any], fields: list[str]) -> str:
+    """The first of `fields` that differs with both values, in words; empty when none does."""
+    for field in fields:
+        ours, theirs = _plain(asked[field]), saved.get(field)
+        if ours != theirs:
+            return f"{field} = {theirs!r}, this one asks for {ours!r}"
     return ""
 
 
