@@ -78,19 +78,23 @@ def test_examples_of_a_batch_lose_different_branches(tiny: Callable[..., Any]) -
     assert len(np.unique(np.asarray(hidden[:, 0, 0]))) > 1
 
 
-def test_layers_drop_different_units(tiny: Callable[..., Any], ids: jax.Array) -> None:
-    # Two layers with equal weights and equal inputs (their branches write nothing) must
-    # still draw different masks: compare the kept share of their branches.
+def test_layers_and_sublayers_drop_different_units(
+    tiny: Callable[..., Any], ids: jax.Array
+) -> None:
+    # Every branch writes the same small constant, so its size counts the units that are kept;
+    # the stream under it moves by a thousandth.
     case = tiny("pre_norm", dropout=0.5)
-    tiny_branch = weight.map_weights(
-        lambda w, a: 1e-6 * a[:1] + 0 * a if w.role in ("o", "w2") and w.stacked else a,
-        case.weights,
-        case.params,
+
+    def constant(declared: weight.Weight, array: jax.Array) -> jax.Array:
+        if declared.role not in ("o", "w2"):
+            return array
+        return array * 0 + (1e-3 if declared.kind == "bias" else 0.0)
+
+    params = weight.map_weights(constant, case.weights, case.params)
+    without, ratios = (
+        np.ravel(case.run(params, ids, dropout_key=key)[2]["branch_skip_ratio"])
+        for key in (None, KEY)
     )
-    equal = weight.map_weights(
-        lambda w, a: a[:1] + 0 * a if w.stacked else a, case.weights, tiny_branch
-    )
-    ratios = np.asarray(case.run(equal, ids, dropout_key=KEY)[2]["branch_skip_ratio"])
-    without = np.asarray(case.run(equal, ids)[2]["branch_skip_ratio"])
-    np.testing.assert_allclose(without, without[:1] + 0 * without, rtol=1e-3)
-    assert len(np.unique(ratios[:, 0])) == len(ratios)
+    np.testing.assert_allclose(without, without[0], rtol=5e-3)
+    apart = np.abs(ratios[:, None] / ratios[None, :] - 1)[~np.eye(6, dtype=bool)]
+    assert (apart > 5e-3).mean() > 0.6
