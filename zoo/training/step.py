@@ -79,6 +79,9 @@ class Step:
         """
         step = state["step"]
         key = jax.random.fold_in(jax.random.key(inputs.seed), step)
+        if self.axis_name is not None:
+            # Each device draws for its own rows; under jit one draw covers the whole batch.
+            key = jax.random.fold_in(key, jax.lax.axis_index(self.axis_name))
         loss, grads = self._gradient(state["params"], batch, key)
         loss, grads = self._reduce(loss), self._reduce(grads)
         tokens = jnp.maximum(loss.tokens, 1.0)
