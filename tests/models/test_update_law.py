@@ -34,6 +34,8 @@ def measure(variant: str, depth: int) -> dict[str, float]:
             num_heads=4,
             num_layers=depth,
             max_length=64,
+            tie_embeddings=False,
+            embedding_scale=True,
             remat="none",
         )
     )
