@@ -38,26 +38,44 @@ def generate(
     Raises:
         ConfigError: on an empty prompt, a token beyond the vocabulary, or a bad setting.
     """
-    prompt_ids = jnp.asarray(prompt_ids, jnp.int32)
-    vocabulary = model.config.vocab_size or 0
-    if prompt_ids.ndim != 2 or prompt_ids.shape[1] == 0:
-        raise ConfigError(
-            f"prompt_ids has shape {prompt_ids.shape}; use [batch, length of 1 or more]"
-        )
-    if int(prompt_ids.max()) >= vocabulary or int(prompt_ids.min()) < 0:
-        raise ConfigError(
-            f"prompt_ids holds token {int(prompt_ids.max())}; ids run from 0 to {vocabulary - 1}"
-        )
+    prompt_ids = jnp.asarray(prompt_ids)
+    mask = jnp.ones_like(prompt_ids) if attention_mask is None else jnp.asarray(attention_mask)
+    _check_prompt(model, prompt_ids, mask, eos_id)
+    prompt_ids = prompt_ids.astype(jnp.int32)
     if max_new_tokens < 1:
         raise ConfigError(f"max_new_tokens = {max_new_tokens}; use 1 or more")
     if temperature < 0.0 or (temperature > 0.0 and key is None):
         raise ConfigError(f"temperature = {temperature}: use 0, or a positive one and a key")
-    mask = jnp.ones_like(prompt_ids) if attention_mask is None else attention_mask
     key = jax.random.key(0) if key is None else key
     tokens = jnp.pad(prompt_ids, ((0, 0), (0, max_new_tokens)))
     seen = jnp.pad(jnp.asarray(mask, jnp.int32), ((0, 0), (0, max_new_tokens)), constant_values=1)
     run = _compiled(model, prompt_ids.shape[1], max_new_tokens, temperature > 0.0, eos_id)
     return run(weight.split(model)[0], tokens, seen, jnp.float32(temperature or 1.0), key)
+
+
+def _check_prompt(
+    model: Transformer, prompt_ids: jax.Array, mask: jax.Array, eos_id: int | None
+) -> None:
+    """Refuse what indexing would clip and attention would ignore in silence."""
+    if prompt_ids.ndim != 2 or prompt_ids.shape[1] == 0:
+        raise ConfigError(
+            f"prompt_ids has shape {prompt_ids.shape}; use [batch, length of 1 or more]"
+        )
+    if not jnp.issubdtype(prompt_ids.dtype, jnp.integer):
+        raise ConfigError(f"prompt_ids is of {prompt_ids.dtype}; use whole numbers")
+    last = (model.config.vocab_size or 0) - 1
+    for token in (int(prompt_ids.min()), int(prompt_ids.max())):
+        if not 0 <= token <= last:
+            raise ConfigError(f"prompt_ids holds token {token}; ids run from 0 to {last}")
+    if eos_id is not None and not 0 <= eos_id <= last:
+        raise ConfigError(f"eos_id = {eos_id}; ids run from 0 to {last}")
+    if mask.shape != prompt_ids.shape:
+        raise ConfigError(
+            f"attention_mask has shape {mask.shape}; it needs that of prompt_ids, "
+            f"{prompt_ids.shape}"
+        )
+    if not bool((mask[:, -1] != 0).all()) or bool((jnp.diff(mask.astype(jnp.int32)) < 0).any()):
+        raise ConfigError("attention_mask has padding after a token; pad prompts on the left")
 
 
 def _compiled(

@@ -15,7 +15,7 @@ from zoo.training.config import TrainConfig
 
 Configure = Callable[..., TrainConfig]
 
-WORDS = "def return self import for in if else None True value index name = ( ) : + [ ]".split()
+WORDS = ("def", "return", "self", "import", "for", "if", "None", "value", "=", "(", ")", ":", "+")
 
 TINY: dict[str, Any] = {
     "steps": 12,

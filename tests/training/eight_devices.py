@@ -50,7 +50,7 @@ def sharded(run: Run) -> dict[str, dict[str, float]]:
 
 
 def same_row_everywhere(run: Run) -> list[float]:
-    """Loss of eight copies of one row under pmap, and of that row alone as the first device has it."""
+    """Loss of eight copies of one row under pmap, and of that row as the first device has it."""
     rows = run.data.train_batch(0)
     rows = {name: np.repeat(array[:1], 8, axis=0) for name, array in rows.items()}
     _, figures = run.step(run.initial_state(), run.batch(rows), run.inputs)
@@ -73,8 +73,16 @@ def main(asked: str) -> None:
         "losses": {name: losses(prepare(config(case))) for name, case in plan["cases"].items()},
         "sharded": sharded(prepare(config({"mesh.fsdp": 4, "optim.ema": 0.9}))),
         "same_row": same_row_everywhere(
-            prepare(config({"parallel": "pmap", "model.dropout": 0.3, "data.packing": "concat",
-                            "data.separate_documents": False}))
+            prepare(
+                config(
+                    {
+                        "parallel": "pmap",
+                        "model.dropout": 0.3,
+                        "data.packing": "concat",
+                        "data.separate_documents": False,
+                    }
+                )
+            )
         ),
     }
     for name in ("longer", "fresh"):

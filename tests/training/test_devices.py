@@ -115,9 +115,7 @@ def test_twenty_losses_agree_with_one_device_in_every_mode(
 
 def test_sharding_over_all_devices_agrees_with_one(eight: Eight) -> None:
     one = losses(prepare(eight.config(case("deep_norm", 1))))
-    np.testing.assert_allclose(
-        eight.answer["losses"]["fsdp over all deep_norm 1"], one, rtol=1e-4
-    )
+    np.testing.assert_allclose(eight.answer["losses"]["fsdp over all deep_norm 1"], one, rtol=1e-4)
 
 
 def test_each_device_holds_its_part_of_parameters_and_optimizer_state(eight: Eight) -> None:

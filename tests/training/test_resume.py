@@ -353,9 +353,7 @@ def test_weights_of_another_model_are_refused_before_anything_is_written(
 ) -> None:
     other = tmp_path / "other"
     with pytest.raises(ZooError) as refused:
-        train(
-            configure(changed, init_from=source.format(run=finished.workdir), workdir=str(other))
-        )
+        train(configure(changed, init_from=source.format(run=finished.workdir), workdir=str(other)))
     message = str(refused.value)
     assert all(word in message for word in named), message
     assert len(message) < 400, message

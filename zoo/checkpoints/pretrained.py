@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -38,15 +40,14 @@ def load_pretrained(
     """
     if dtype not in _DTYPES:
         raise CheckpointError(f"dtype = {dtype!r}; use {choices(_DTYPES)}")
-    saved = read_config(folder)
+    config = _model_config(folder, dtype)
     with Checkpoints(Path(folder) / "checkpoints", read_only=True) as checkpoints:
-        notes: list[str] = []
-        chosen = checkpoints.newest_sound(notes.append) if step is None else step
+        # A warning is on the terminal unless the caller has said where warnings go.
+        warn = logging.getLogger(__name__).warning
+        chosen = checkpoints.newest_sound(warn) if step is None else step
         if chosen is None:
-            said = f": {notes[0]}" if notes else ""
-            raise CheckpointError(f"no sound checkpoint in {folder}{said}")
+            raise CheckpointError(f"no sound checkpoint in {folder}")
         meta = checkpoints.read_meta(chosen)
-        config = ModelConfig(**{**saved["model"], "dtype": dtype})
         model = declare(config)
         check_identity(meta["placement"], model.placement.to_json())
         shapes, _ = weight.split(model)
@@ -55,6 +56,20 @@ def load_pretrained(
         )
         part = "ema" if meta.get("ema") else "params"
         return weight.bind(model, checkpoints.restore(chosen, template, part=part))
+
+
+def _model_config(folder: str | Path, dtype: str) -> ModelConfig:
+    saved = read_config(folder).get("model")
+    known = [field.name for field in dataclasses.fields(ModelConfig)]
+    if not isinstance(saved, Mapping):
+        raise CheckpointError(f"{Path(folder) / 'config.json'} describes no model")
+    for name in saved:
+        if name not in known:
+            raise CheckpointError(
+                f"{Path(folder) / 'config.json'} has an unknown setting model.{name}; "
+                "another release may have written it"
+            )
+    return ModelConfig(**{**saved, "dtype": dtype})
 
 
 def read_config(folder: str | Path) -> dict[str, Any]:

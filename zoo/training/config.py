@@ -85,7 +85,7 @@ class TrainConfig:
             )
         self.data.validate()
         self.optim.validate(self.steps)
-        resolve_model(self.model)
+        resolve_model(dataclasses.replace(self.model, max_length=_max_length(self)))
         longest = self.model.max_length
         if longest is not None and self.data.length > longest:
             raise ConfigError(
@@ -119,7 +119,7 @@ def resolve_run(config: TrainConfig, *, vocab_size: int | None = None) -> TrainC
     model = dataclasses.replace(
         config.model,
         vocab_size=known or vocab_size,
-        max_length=config.model.max_length or max(512, config.data.length),
+        max_length=_max_length(config),
     )
     recipe = get_variant(config.model.variant).recipe
     tenth = max(1, config.steps // 10)
@@ -231,6 +231,11 @@ def load_config(path: str | Path) -> TrainConfig:
             f"config {file}: config() returns a {type(made).__name__}, not a TrainConfig"
         )
     return made
+
+
+def _max_length(config: TrainConfig) -> int:
+    """Positions of the model: what was asked for, or enough for a row."""
+    return config.model.max_length or max(512, config.data.length)
 
 
 def _warmup(recipe: Recipe, steps: int) -> int | None:

@@ -10,6 +10,7 @@ import jax
 
 from zoo.checkpoints.pretrained import load_pretrained, read_config
 from zoo.data.loader import TextData, open_data
+from zoo.errors import ConfigError
 from zoo.layers import weight
 from zoo.tasks import TASKS, Batch, Loss, Task
 from zoo.training.config import TrainConfig, from_dict
@@ -57,6 +58,13 @@ def evaluate_workdir(
     task = TASKS[config.task]
     model = load_pretrained(folder)
     data = open_data(config.data)
+    known = model.config.vocab_size or 0
+    if data.vocab_size > known:
+        raise ConfigError(
+            f"{data.label} has {data.vocab_size} tokens by data.tokenizer = "
+            f"{config.data.tokenizer!r}, the model of {folder} knows {known}; "
+            "use the tokenizer that it was trained with"
+        )
     figures, tokens = evaluate(
         make_evaluator(model, task),
         weight.split(model)[0],
