@@ -272,13 +272,15 @@ def test_full_disk_fails_with_one_message_and_keeps_the_last_good_checkpoint(
 
 @pytest.fixture
 def read_only(configure: Configure) -> Iterator[TrainConfig]:
-    """A preempted run whose workdir has become read-only."""
+    """A finished run whose workdir has become read-only."""
     config = configure(steps=4)
     train(config)
     _mount("--bind", config.workdir, config.workdir)
-    _mount("-o", "remount,ro,bind", config.workdir)
-    yield config
-    subprocess.run(["umount", config.workdir], check=True)
+    try:
+        _mount("-o", "remount,ro,bind", config.workdir)
+        yield config
+    finally:
+        subprocess.run(["umount", config.workdir], check=True)
 
 
 def test_read_only_workdir_is_refused_at_once_and_can_be_read(

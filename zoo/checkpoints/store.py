@@ -19,6 +19,7 @@ import logging
 import os
 import re
 import shutil
+import sys
 import traceback
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -380,7 +381,23 @@ def _orbax() -> Any:
     # Its failures reach the user as a CheckpointError; what else goes to these logs is left alone.
     for name in ("absl", "asyncio"):
         logging.getLogger(name).addFilter(_not_from_orbax)
+    if not isinstance(sys.unraisablehook, _LateCallbacks):
+        sys.unraisablehook = _LateCallbacks(sys.unraisablehook)
     return ocp
+
+
+class _LateCallbacks:
+    """Passes over what the threads of a failed save still report to its closed event loop.
+
+    Nobody can catch it: it is raised in a callback of tensorstore's and ends on the terminal.
+    """
+
+    def __init__(self, before: Callable[[Any], Any]) -> None:
+        self._before = before
+
+    def __call__(self, unraisable: Any) -> None:
+        if str(unraisable.exc_value) != "Event loop is closed":
+            self._before(unraisable)
 
 
 def _not_from_orbax(record: logging.LogRecord) -> bool:

@@ -139,6 +139,7 @@ class Loop:
         run = self.run
         rows = run.task.batch(run.data.train_batch(failed_at), run.config.data.separate_documents)
         where = first_failure(run.model, self.state["params"], rows)
+        self.checkpoints.wait()
         kept = self.checkpoints.latest()
         self.status = "diverged"
         self.note = f"step {failed_at + 1} is not finite, {where}; " + (
