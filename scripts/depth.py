@@ -63,7 +63,7 @@ def config(variant: str, lr: float, seed: int, workdir: str) -> TrainConfig:
 
 def identity(config: TrainConfig) -> str:
     """A hash of everything that the run computes, without where it is written."""
-    resolved = dataclasses.asdict(resolve_run(dataclasses.replace(config, workdir="")))
+    resolved = dataclasses.asdict(resolve_run(dataclasses.replace(config, workdir="any")))
     return hashlib.sha256(json.dumps(resolved, sort_keys=True).encode()).hexdigest()[:12]
 
 
@@ -98,10 +98,9 @@ def rows() -> list[dict[str, Any]]:
 
 
 def done(variant: str, lr: float, seed: int) -> dict[str, Any] | None:
-    for row in rows():
-        if (row["variant"], row["lr"], row["seed"]) == (variant, lr, seed):
-            return row
-    return None
+    """The row of a run with just these settings, if there is one."""
+    wanted = identity(config(variant, lr, seed, "any"))
+    return next((row for row in rows() if row["config"] == wanted), None)
 
 
 def ensure(variant: str, lr: float, seed: int) -> dict[str, Any]:
@@ -158,9 +157,10 @@ def write() -> None:
     readme = ROOT / "README.md"
     text = readme.read_text()
     block = f"<!-- depth table -->\n{table()}\n<!-- /depth table -->"
-    text = re.sub(
-        r"<!-- depth table -->.*?<!-- /depth table -->", lambda _: block, text, flags=re.S
-    )
+    pattern = r"<!-- depth table -->.*?<!-- /depth table -->"
+    text, places = re.subn(pattern, lambda _: block, text, flags=re.DOTALL)
+    if places != 1:
+        raise SystemExit(f"{readme} has {places} places for the depth table; it needs one")
     readme.write_text(text)
     series = {}
     for variant in VARIANTS:

@@ -296,7 +296,10 @@ PLAIN: tuple[Variant, ...] = (
             "ICML 2025",
         ),
         recipe=Recipe(
-            warmup_fraction=0.1, schedule="cosine", beta2=0.95, source="second-hand: a tenth of the run, cosine, AdamW 0.9 / 0.95"
+            warmup_fraction=0.1,
+            schedule="cosine",
+            beta2=0.95,
+            source="second-hand: a tenth of the run, cosine, AdamW 0.9 / 0.95",
         ),
     ),
     Variant(
