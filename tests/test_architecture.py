@@ -20,7 +20,7 @@ ORDER = (
     "checkpoints",
     "data",
     "environment",
-    "generate",
+    "decoding",
     "hf",
     "tasks",
     "training",

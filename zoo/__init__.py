@@ -21,7 +21,7 @@ _HOMES = {
     "get_variant": "zoo.variants.registry",
     "list_variants": "zoo.variants.registry",
     "register_variant": "zoo.variants.registry",
-    "generate": "zoo.generate",
+    "generate": "zoo.decoding",
     "load_pretrained": "zoo.checkpoints.pretrained",
     "load_tokenizer": "zoo.data.tokenizers",
     "TrainConfig": "zoo.training.config",
@@ -33,8 +33,8 @@ __all__ = [*_HOMES, "__version__"]
 if TYPE_CHECKING:
     from zoo.checkpoints.pretrained import load_pretrained as load_pretrained
     from zoo.data.tokenizers import load_tokenizer as load_tokenizer
+    from zoo.decoding import generate as generate
     from zoo.errors import ZooError as ZooError
-    from zoo.generate import generate as generate
     from zoo.models.config import ModelConfig as ModelConfig
     from zoo.models.presets import create_model as create_model
     from zoo.models.presets import list_models as list_models

@@ -40,7 +40,7 @@ def run(args: Sequence[str]) -> int:
 
     from zoo.checkpoints.pretrained import load_pretrained
     from zoo.data.tokenizers import load_tokenizer
-    from zoo.generate import generate
+    from zoo.decoding import generate
 
     model = load_pretrained(options.from_)
     tokenizer = load_tokenizer(options.from_)

@@ -17,9 +17,9 @@ import jax
 import jax.numpy as jnp
 
 from zoo.checkpoints import Checkpoints
+from zoo.decoding import generate
 from zoo.environment import environment
 from zoo.errors import CheckpointError, ConfigError
-from zoo.generate import generate
 from zoo.layers import weight
 from zoo.training.config import TrainConfig
 from zoo.training.evaluate import evaluate, held_out

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+from flax import nnx
 
 from zoo.errors import ConfigError
-from zoo.layers import weight
 from zoo.models.transformer import Transformer
 
 
@@ -49,8 +50,18 @@ def generate(
     key = jax.random.key(0) if key is None else key
     tokens = jnp.pad(prompt_ids, ((0, 0), (0, max_new_tokens)))
     seen = jnp.pad(jnp.asarray(mask, jnp.int32), ((0, 0), (0, max_new_tokens)), constant_values=1)
-    run = _compiled(model, prompt_ids.shape[1], max_new_tokens, temperature > 0.0, eos_id)
-    return run(weight.split(model)[0], tokens, seen, jnp.float32(temperature or 1.0), key)
+    structure, state = nnx.split(model)
+    return _continue(
+        state,
+        tokens,
+        seen,
+        jnp.float32(temperature or 1.0),
+        key,
+        structure=structure,
+        prompt=prompt_ids.shape[1],
+        sample=temperature > 0.0,
+        eos_id=eos_id,
+    )
 
 
 def _check_prompt(
@@ -78,47 +89,48 @@ def _check_prompt(
         raise ConfigError("attention_mask has padding after a token; pad prompts on the left")
 
 
-def _compiled(
-    model: Transformer, prompt: int, new: int, sample: bool, eos_id: int | None
-) -> functools.partial[jax.Array]:
-    """The whole token loop as one compiled program."""
-    total = prompt + new
+@functools.partial(
+    jax.jit,
+    static_argnames=("structure", "prompt", "sample", "eos_id"),
+    donate_argnames="tokens",
+)
+def _continue(
+    state: nnx.State[Any, Any],
+    tokens: jax.Array,
+    seen: jax.Array,
+    temperature: jax.Array,
+    key: jax.Array,
+    *,
+    structure: nnx.GraphDef[Transformer],
+    prompt: int,
+    sample: bool,
+    eos_id: int | None,
+) -> jax.Array:
+    """The whole token loop as one program, compiled once for models of one structure."""
+    model = nnx.merge(structure, state)
+    total = tokens.shape[1]
     context = min(total, model.config.max_length or total)
 
-    @functools.partial(jax.jit, donate_argnums=1)
-    def run(
-        params: dict[str, jax.Array],
-        tokens: jax.Array,
-        seen: jax.Array,
-        temperature: jax.Array,
-        key: jax.Array,
-    ) -> jax.Array:
-        bound = weight.bind(model, params)
+    def extend(index: jax.Array, carry: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+        tokens, done = carry
+        # The last `context` tokens before `index`; what lies after is never attended to.
+        start = jnp.clip(index - context, 0, total - context)
+        window = jax.lax.dynamic_slice_in_dim(tokens, start, context, axis=1)
+        mask = jax.lax.dynamic_slice_in_dim(seen, start, context, axis=1)
+        positions = jnp.maximum(jnp.cumsum(mask, axis=1) - 1, 0)
+        hidden = model.hidden(window, attention_mask=mask, positions=positions)
+        last = jax.lax.dynamic_index_in_dim(hidden, index - 1 - start, axis=1, keepdims=False)
+        logits = model.logits(last)
+        if sample:
+            own = jax.random.fold_in(key, index)
+            chosen = jax.random.categorical(own, logits / temperature, axis=-1)
+        else:
+            chosen = jnp.argmax(logits, axis=-1)
+        chosen = chosen.astype(jnp.int32)
+        if eos_id is not None:
+            chosen = jnp.where(done, eos_id, chosen)
+            done = done | (chosen == eos_id)
+        return tokens.at[:, index].set(chosen), done
 
-        def extend(
-            index: jax.Array, state: tuple[jax.Array, jax.Array]
-        ) -> tuple[jax.Array, jax.Array]:
-            tokens, done = state
-            # The last `context` tokens before `index`; what lies after is never attended to.
-            start = jnp.clip(index - context, 0, total - context)
-            window = jax.lax.dynamic_slice_in_dim(tokens, start, context, axis=1)
-            mask = jax.lax.dynamic_slice_in_dim(seen, start, context, axis=1)
-            positions = jnp.maximum(jnp.cumsum(mask, axis=1) - 1, 0)
-            hidden = bound.hidden(window, attention_mask=mask, positions=positions)
-            last = jax.lax.dynamic_index_in_dim(hidden, index - 1 - start, axis=1, keepdims=False)
-            logits = bound.logits(last)
-            if sample:
-                own = jax.random.fold_in(key, index)
-                chosen = jax.random.categorical(own, logits / temperature, axis=-1)
-            else:
-                chosen = jnp.argmax(logits, axis=-1)
-            chosen = chosen.astype(jnp.int32)
-            if eos_id is not None:
-                chosen = jnp.where(done, eos_id, chosen)
-                done = done | (chosen == eos_id)
-            return tokens.at[:, index].set(chosen), done
-
-        done = jnp.zeros(tokens.shape[0], bool)
-        return jax.lax.fori_loop(prompt, total, extend, (tokens, done))[0]
-
-    return functools.partial(run)
+    done = jnp.zeros(tokens.shape[0], bool)
+    return jax.lax.fori_loop(prompt, total, extend, (tokens, done))[0]

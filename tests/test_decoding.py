@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 import zoo
+from zoo.decoding import generate
 from zoo.errors import ConfigError
-from zoo.generate import generate
 from zoo.models.transformer import Transformer
 
 PROMPT = [3, 14, 15, 9, 2]
@@ -161,3 +161,21 @@ def test_what_cannot_be_continued_is_refused(
 ) -> None:
     with pytest.raises(ConfigError, match=said):
         generate(tiny(), jnp.asarray(prompt), **more)
+
+
+def test_the_public_function_can_be_called_again_and_after_training_was_imported() -> None:
+    import zoo
+    import zoo.training.loop
+
+    model = zoo.create_model("decoder-tiny", num_layers=1, d_model=16)
+    first = zoo.generate(model, [[1, 2]], max_new_tokens=1)
+    assert zoo.generate(model, [[1, 2]], max_new_tokens=1).tolist() == first.tolist()
+
+
+def test_no_public_name_is_a_module_of_the_package() -> None:
+    import pkgutil
+
+    import zoo
+
+    modules = {module.name for module in pkgutil.iter_modules(zoo.__path__)}
+    assert not modules & set(zoo.__all__)
