@@ -22,7 +22,7 @@ from zoo.environment import environment
 from zoo.errors import CheckpointError, ConfigError
 from zoo.layers import weight
 from zoo.training.config import TrainConfig
-from zoo.training.evaluate import evaluate, held_out
+from zoo.training.evaluate import evaluate
 from zoo.training.progress import Progress
 from zoo.training.resume import Totals, as_begun, starting_point
 from zoo.training.setup import Run, prepare
@@ -116,7 +116,9 @@ class Loop:
 
     def _evaluate(self) -> dict[str, float]:
         run = self.run
-        batches = held_out(run.data, run.task, run.config.eval_batches)
+        separate = run.config.data.separate_documents
+        rows = run.data.eval_batches(max_batches=run.config.eval_batches)
+        batches = (run.spread(run.task.batch(each, separate)) for each in rows)
         ratio = run.data.bytes_per_token("validation")
         figures, _ = evaluate(self.evaluator, averaged(self.state), batches, run.task, ratio)
         return figures
@@ -167,6 +169,8 @@ def train(config: TrainConfig) -> dict[str, Any]:
     start, state, totals = starting_point(run, workdir)
     _write_config(run, workdir)
     run.data.tokenizer.save(workdir)
+    # Written last: while it is there, the run is over.
+    (workdir / "summary.json").unlink(missing_ok=True)
     stop: list[int] = []
     checkpoint = run.config.checkpoint
     loop: Loop | None = None
