@@ -5,7 +5,6 @@
 DeepNorm, 6 layers, d_model 128: about 2 bits a byte on held-out files.
 """
 
-from zoo.checkpoints import CheckpointConfig
 from zoo.data.config import DataConfig
 from zoo.models.config import ModelConfig
 from zoo.training.config import TrainConfig
@@ -18,6 +17,5 @@ def config() -> TrainConfig:
         steps=600,
         model=ModelConfig(variant="deep_norm", d_model=128, num_layers=6, num_heads=4),
         data=DataConfig(batch_size=16, length=256),
-        optim=OptimConfig(lr=2e-3, schedule="cosine", warmup=60, weight_decay=0.01),
-        checkpoint=CheckpointConfig(every=100),
+        optim=OptimConfig(lr=2e-3, schedule="cosine", weight_decay=0.01),
     )

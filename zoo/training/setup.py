@@ -39,8 +39,9 @@ class Run:
         data, task, model: of the run; the model is declared, without values.
         template: shapes and shardings of the state.
         step: the compiled step, in the chosen mode.
+        core: what the compiled step is made of.
         inputs: learning rate, decay and seed.
-        place: host batch to device batch.
+        place, spread: host batch to device batch, of a step and of an evaluation.
     """
 
     config: TrainConfig
@@ -52,6 +53,7 @@ class Run:
     step: RunStep
     inputs: Inputs
     place: Callable[[dict[str, np.ndarray]], Batch]
+    spread: Callable[[dict[str, np.ndarray]], Batch]
 
     def batch(self, rows: dict[str, np.ndarray]) -> Batch:
         """Rows of the data room as a device batch."""
@@ -103,9 +105,13 @@ def prepare(config: TrainConfig) -> Run:
         shardings,
     )
     split = batch_sharding(mesh)
+
+    def spread(batch: dict[str, np.ndarray]) -> Batch:
+        return put_batch(batch, split)
+
     inputs = Inputs(
-        lr=np.float32(optim.lr or 0.0),
-        weight_decay=np.float32(optim.weight_decay or 0.0),
+        lr=np.asarray(optim.lr, np.float32),
+        weight_decay=np.asarray(optim.weight_decay, np.float32),
         seed=np.uint32(config.seed),
     )
     return Run(
@@ -117,7 +123,9 @@ def prepare(config: TrainConfig) -> Run:
         template=template,
         step=_pmapped(core) if pmapped else _jitted(core, shardings, replicated(mesh)),
         inputs=inputs,
-        place=_by_device if pmapped else lambda batch: put_batch(batch, split),
+        place=_by_device if pmapped else spread,
+        # Evaluation is jitted in both modes; under pmap the parameters stay on one device each.
+        spread=dict if pmapped else spread,
     )
 
 
