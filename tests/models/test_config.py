@@ -15,6 +15,8 @@ from zoo.layers import weight
 from zoo.models.config import ModelConfig, resolve
 from zoo.models.presets import PRESETS, create_model, list_models, override, preset
 from zoo.models.transformer import declare
+from zoo.variants.placement import NormSlot, Site
+from zoo.variants.registry import get_variant
 
 IMPOSSIBLE: list[tuple[dict[str, Any], str]] = [
     ({"vocab_size": 0}, "vocab_size = 0"),
@@ -128,3 +130,39 @@ def test_gpt2_small_has_its_published_number_of_parameters() -> None:
     shapes = jax.tree.leaves(weight.split(model)[0])
     assert all(isinstance(shape, jax.ShapeDtypeStruct) for shape in shapes)
     assert sum(shape.size for shape in shapes) == 124_439_808
+
+
+def test_a_variant_object_makes_the_model_that_its_name_makes() -> None:
+    small = {"d_model": 8, "num_layers": 2, "num_heads": 2, "rngs": 3}
+    named = create_model("decoder-tiny", variant="deep_norm(p=0.5)", **small)
+    given = create_model("decoder-tiny", variant=get_variant("DeepNet(p=0.5)"), **small)
+    assert given.config == named.config
+    assert given.placement == named.placement
+    for a, b in zip(*(jax.tree.leaves(weight.split(m)[0]) for m in (named, given)), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_a_variant_of_ones_own_needs_no_registration_to_make_a_model() -> None:
+    own = dataclasses.replace(
+        get_variant("post_norm"),
+        name="unknown_elsewhere",
+        law=lambda context: Site(context.sublayer, norm_branch=NormSlot(0.5)),
+        final_norm="required",
+        aliases=(),
+    )
+    model = create_model("decoder-tiny", variant=own, d_model=8, num_layers=2, num_heads=2)
+    assert (model.config.variant, model.config.final_norm) == ("unknown_elsewhere", True)
+    gain = weight.split(model)[0]["stack"]["blocks"]["0"]["layers"]["0"]["sublayers"]["0"]
+    np.testing.assert_array_equal(gain["residual"]["norm_branch"]["gain"], np.full((2, 8), 0.5))
+    assert model(np.zeros((1, 5), np.int32)).shape == (1, 5, 256)
+    with pytest.raises(ConfigError, match="num_layers = 0"):
+        create_model("decoder-tiny", variant=own, num_layers=0)
+    # A config is written to files and flags, so it holds a name.
+    with pytest.raises(ConfigError, match=r"variant = <Variant unknown_elsewhere>.*create_model"):
+        resolve(ModelConfig(variant=own))  # type: ignore[arg-type]
+
+
+def test_a_placement_of_another_depth_is_refused() -> None:
+    two = declare(ModelConfig(num_layers=2)).placement
+    with pytest.raises(ConfigError, match=r"num_layers = 3.*post_norm.*2 layers"):
+        declare(ModelConfig(num_layers=3), two)

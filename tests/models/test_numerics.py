@@ -46,6 +46,18 @@ def test_bfloat16_is_close_to_float32(name: str, tiny: Callable[..., Any], ids: 
     assert np.corrcoef(np.ravel(logits), np.ravel(want_logits))[0, 1] > 0.99
 
 
+@pytest.mark.parametrize("tied", [False, True])
+def test_bfloat16_logits_are_summed_and_kept_in_float32(
+    tied: bool, tiny: Callable[..., Any], ids: jax.Array
+) -> None:
+    case = tiny(dtype="bfloat16", tie_embeddings=tied)
+    hidden, logits, _ = case.run(case.params, ids)
+    head = case.params["embedding"]["tokens"].T if tied else case.params["head"]["kernel"]
+    want = np.asarray(hidden, np.float64) @ np.asarray(head.astype(jnp.bfloat16), np.float64)
+    # Products of bfloat16 are exact in float32; what is left is the rounding of 8 sums.
+    np.testing.assert_allclose(logits, want, atol=1e-6 * np.abs(want).max())
+
+
 def test_parameters_stay_float32_when_computing_in_bfloat16(tiny: Callable[..., Any]) -> None:
     case = tiny(dtype="bfloat16")
     params, _ = weight.split(case.model)

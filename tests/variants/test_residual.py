@@ -146,3 +146,10 @@ def test_residual_is_differentiable_and_its_parameters_are_ordinary() -> None:
 
     gradients = jax.tree.leaves(jax.grad(total)(params))
     assert all(float(jnp.abs(gradient).max()) > 0 for gradient in gradients)
+
+
+def test_init_gain_refuses_a_variant_before_it_looks_at_the_role() -> None:
+    for role in ("head", "emb", "o"):
+        with pytest.raises(VariantError, match="did you mean deep_norm"):
+            init_gain("deep_nrom", role=role, num_layers=2)
+    assert init_gain("deep_norm", role="head", num_layers=2) == 1.0

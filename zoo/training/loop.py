@@ -24,7 +24,7 @@ from zoo.layers import weight
 from zoo.training.config import TrainConfig
 from zoo.training.evaluate import evaluate
 from zoo.training.progress import Progress
-from zoo.training.resume import Totals, as_begun, starting_point
+from zoo.training.resume import Totals, as_begun, refuse_other_run, starting_point
 from zoo.training.setup import Run, prepare
 from zoo.training.step import State, first_failure, make_evaluator
 from zoo.training.summary import (
@@ -164,7 +164,9 @@ def train(config: TrainConfig) -> dict[str, Any]:
     Raises:
         ZooError: on bad input, before anything is compiled or written.
     """
-    run = prepare(as_begun(config))
+    config = as_begun(config)
+    refuse_other_run(config)
+    run = prepare(config)
     workdir = Path(run.config.workdir)
     start, state, totals = starting_point(run, workdir)
     _write_config(run, workdir)

@@ -13,7 +13,7 @@ from zoo.checkpoints import Checkpoints, check_identity
 from zoo.checkpoints.pretrained import load_pretrained, read_config
 from zoo.errors import CheckpointError, ConfigError
 from zoo.layers import weight
-from zoo.training.config import TrainConfig, flatten
+from zoo.training.config import TrainConfig, flatten, resolve_run
 from zoo.training.schedules import extendable
 from zoo.training.setup import Run
 from zoo.training.step import State
@@ -96,31 +96,43 @@ def starting_point(run: Run, workdir: Path) -> tuple[int, State, Totals]:
                 _check_resume(run, meta)
                 state = checkpoints.restore(step, run.template)
                 return step, state, Totals(meta["tokens"], meta["seconds"])
-    if (workdir / "config.json").exists():
-        _check_resume(run, {"config": read_config(workdir)})
     source = run.config.init_from
     loaded = {} if source is None else _loaded(run, source)
     return 0, run.initial_state() | loaded, Totals()
 
 
-def _check_resume(run: Run, meta: dict[str, Any]) -> None:
-    """Refuse a workdir that belongs to another run: the model first, then all other settings."""
-    saved, asked = _flat(meta["config"]), flatten(run.config)
-    longer = extendable(run.config.optim) and run.config.steps > saved["steps"]
+def refuse_other_run(config: TrainConfig) -> None:
+    """Refuse a workdir of a run with other settings, before any text is read.
+
+    Raises:
+        ConfigError: naming the first setting that differs and both values.
+    """
+    if (Path(config.workdir) / "config.json").exists():
+        saved = read_config(config.workdir)
+        _check_settings(resolve_run(config, vocab_size=saved["model"]["vocab_size"]), saved)
+
+
+def _check_settings(config: TrainConfig, settings: dict[str, Any]) -> None:
+    """The model first, then all other settings."""
+    saved, asked = _flat(settings), flatten(config)
+    longer = extendable(config.optim) and config.steps > saved["steps"]
     free = (*_MAY_DIFFER, "steps") if longer else _MAY_DIFFER
     fields = [field for field in asked if field in saved and field not in free]
     model_first = sorted(fields, key=lambda field: not field.startswith("model."))
     difference = _difference(saved, asked, model_first)
     if difference:
         raise ConfigError(
-            f"{run.config.workdir} holds a run with {difference}; "
+            f"{config.workdir} holds a run with {difference}; "
             "use another --workdir, or the same value"
         )
-    if "placement" in meta:
-        wanted = run.model.placement.to_json()
-        check_identity({"placement": meta["placement"]}, {"placement": wanted})
-    known = meta.get("data_fingerprint")
-    if known is not None and known != run.data.fingerprint:
+
+
+def _check_resume(run: Run, meta: dict[str, Any]) -> None:
+    """Refuse a checkpoint of another run, or of other text."""
+    _check_settings(run.config, meta["config"])
+    wanted = run.model.placement.to_json()
+    check_identity({"placement": meta["placement"]}, {"placement": wanted})
+    if meta["data_fingerprint"] != run.data.fingerprint:
         raise ConfigError(
             f"{run.config.workdir} was trained on other text than {run.data.label} is now; "
             "use another --workdir"
