@@ -1,7 +1,8 @@
 """Multi-head, grouped and multi-query attention.
 
 One reference path of our own serves every option and is the fast one on CPU;
-the library's fused kernels serve GPU and TPU. Tests hold the two equal.
+`jax.nn.dot_product_attention`, which XLA fuses there, serves GPU and TPU. Tests hold the
+two equal.
 """
 
 from __future__ import annotations

@@ -94,7 +94,7 @@ class ModelConfig:
     unroll: bool = False
     """Compile every layer separately instead of scanning them."""
     attention: Implementation = "auto"
-    """Attention path; auto: the reference on CPU, fused kernels elsewhere."""
+    """Attention path; auto: the reference on CPU, jax.nn.dot_product_attention elsewhere."""
 
     def norm_spec(self) -> NormSpec:
         return NormSpec(self.norm, self.norm_eps, self.norm_bias)
