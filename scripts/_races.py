@@ -76,6 +76,7 @@ def core(shape: plain.Shape, **model: Any) -> Step:
         num_layers=shape.num_layers,
         num_heads=shape.num_heads,
         max_length=512,
+        tie_embeddings=True,
     )
     declared = declare(dataclasses.replace(config, **model))
     optim = OptimConfig(

@@ -13,7 +13,6 @@ random and says whether they come out equal.
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import hashlib
 import json
 import random
@@ -29,7 +28,7 @@ from zoo.checkpoints import CheckpointConfig
 from zoo.data.config import DataConfig
 from zoo.environment import environment
 from zoo.models.config import ModelConfig
-from zoo.training.config import TrainConfig, resolve_run
+from zoo.training.config import TrainConfig, flatten
 from zoo.training.loop import train
 from zoo.training.optim_config import OptimConfig
 from zoo.training.summary import plot_curves
@@ -62,9 +61,11 @@ def config(variant: str, lr: float, seed: int, workdir: str) -> TrainConfig:
 
 
 def identity(config: TrainConfig) -> str:
-    """A hash of everything that the run computes, without where it is written."""
-    resolved = dataclasses.asdict(resolve_run(dataclasses.replace(config, workdir="any")))
-    return hashlib.sha256(json.dumps(resolved, sort_keys=True).encode()).hexdigest()[:12]
+    """A hash of the settings that the run gives, without where it is written."""
+    defaults = flatten(TrainConfig())
+    given = {field: value for field, value in flatten(config).items() if value != defaults[field]}
+    given.pop("workdir", None)
+    return hashlib.sha256(json.dumps(given, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def run(variant: str, lr: float, seed: int) -> dict[str, Any]:
