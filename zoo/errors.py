@@ -27,8 +27,8 @@ class CheckpointError(ZooError):
 
 
 def choices(accepted: Iterable[object]) -> str:
-    """`a, b or c`, for the end of a message."""
-    words = [str(word) for word in accepted]
+    """`a, b or c`, for the end of a message; `none` when nothing is accepted."""
+    words = [str(word) for word in accepted] or ["none"]
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} or {words[-1]}"
 
 

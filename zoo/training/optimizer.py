@@ -20,7 +20,7 @@ import numpy.typing as npt
 import optax
 
 from zoo.errors import ConfigError, choices, near_matches
-from zoo.layers.weight import Weight
+from zoo.layers.weight import Weight, map_weights
 from zoo.training.optim_config import OptimConfig, parse_freeze
 
 Params = dict[str, Any]
@@ -191,7 +191,8 @@ def update_rules(config: OptimConfig, weights: Params) -> Params:
         shape = (-1,) + (1,) * len(weight.axes)
         return Rule(float(factors[0]) if same else factors.reshape(shape), weight.kind in decayed)
 
-    return _map(rule, weights)
+    rules: Params = map_weights(rule, weights)
+    return rules
 
 
 def _distance_from_top(weight: Weight, layer: int | None, num_layers: int) -> int:
@@ -245,7 +246,7 @@ def _direction(config: OptimConfig, weights: Params) -> optax.GradientTransforma
         adam_b1=beta1,
         adam_b2=beta2,
         consistent_rms=_MUON_RMS,
-        muon_weight_dimension_numbers=_map(_muon_axes, weights),
+        muon_weight_dimension_numbers=map_weights(_muon_axes, weights),
     )
     # At a rate of 1 muon yields minus the direction.
     return optax.GradientTransformation(*optax.chain(descent, optax.scale(-1.0)))
@@ -320,11 +321,6 @@ def _gathered(count: jax.Array, states: Params) -> optax.FactoredState:
 def _pick(tree: Params, choose: Callable[[Any], Any], leaf: type) -> Params:
     picked: Params = jax.tree.map(choose, tree, is_leaf=lambda node: type(node) is leaf)
     return picked
-
-
-def _map(function: Callable[[Weight], Any], weights: Params) -> Params:
-    mapped: Params = jax.tree.map(function, weights)
-    return mapped
 
 
 def _without_frozen_layers(rule: Rule, array: jax.Array) -> jax.Array:
