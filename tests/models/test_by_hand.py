@@ -248,7 +248,7 @@ def test_a_stack_of_many_kinds_is_the_loop_and_taps_come_in_order(
     config = dataclasses.replace(tiny().config, num_layers=depth, unroll=unroll, window=4)
     config = dataclasses.replace(config, window_pattern="LG")
     placement = wild_placement(depth)
-    stack = Stack(placement, config)
+    stack = Stack(placement, config, name="decoder")
     plans = [block.plan for block in stack.blocks]
     assert [(p.start, p.period, p.repeats) for p in plans] == [(0, 1, 1), (1, 2, 3), (7, 1, 1)]
     shapes, weights = weight.split(stack)

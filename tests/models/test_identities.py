@@ -18,7 +18,6 @@ from zoo.models.stack import Stack
 from zoo.models.transformer import Transformer
 from zoo.variants.placement import Multiplier, Site, StackPlacement
 from zoo.variants.registry import get_variant, list_variants
-from zoo.variants.variant import SUBLAYERS
 
 DEPTH = 3
 CAUSAL = Scope(causal=True)
@@ -27,7 +26,7 @@ CAUSAL = Scope(causal=True)
 def stack_of(name: str) -> StackPlacement:
     return (
         get_variant(name)
-        .resolve("decoder", SUBLAYERS["decoder"], num_decoder_layers=DEPTH, d_model=8, d_ff=12)
+        .resolve("decoder", num_decoder_layers=DEPTH, d_model=8, d_ff=12)
         .stack("decoder")
     )
 
@@ -64,7 +63,7 @@ def run_stack(
     model: Transformer, params: Any, x: jax.Array, placement: StackPlacement | None = None
 ) -> jax.Array:
     placement = placement or model.placement.stack("decoder")
-    stack = Stack(placement, model.config)
+    stack = Stack(placement, model.config, name="decoder")
     return weight.bind(stack, params)(x, CAUSAL, placement=placement, config=model.config)[0]
 
 

@@ -11,7 +11,7 @@ from zoo.errors import VariantError
 from zoo.variants.placement import Placement, Site
 from zoo.variants.registry import get_variant
 from zoo.variants.residual import init_gain
-from zoo.variants.variant import SUBLAYERS, Architecture
+from zoo.variants.variant import Architecture
 
 # The papers print five significant digits.
 ROUNDED = 5e-5
@@ -19,9 +19,7 @@ BRANCH_ROLES = ("v", "o", "w1", "w2")
 
 
 def resolve(spec: str, architecture: Architecture, *, n: int = 0, m: int = 0) -> Placement:
-    return get_variant(spec).resolve(
-        architecture, SUBLAYERS[architecture], num_encoder_layers=n, num_decoder_layers=m
-    )
+    return get_variant(spec).resolve(architecture, num_encoder_layers=n, num_decoder_layers=m)
 
 
 def only(placement: Placement, stack: str) -> dict[str, Site]:
@@ -50,10 +48,10 @@ def test_deep_norm_has_the_constants_of_its_paper(
         assert site.skip.value == pytest.approx(alpha, rel=ROUNDED)
         assert site.branch.value == 1.0
         assert (site.skip.learned, site.branch.learned) == (None, None)
-        assert [site.initial(role) for role in BRANCH_ROLES] == pytest.approx(
+        assert [site.init_gain(role) for role in BRANCH_ROLES] == pytest.approx(
             [beta] * 4, rel=ROUNDED
         )
-        assert (site.initial("q"), site.initial("k")) == (1.0, 1.0)
+        assert (site.init_gain("q"), site.init_gain("k")) == (1.0, 1.0)
 
 
 @pytest.mark.parametrize(
@@ -72,12 +70,12 @@ def test_deep_norm_has_the_encoder_decoder_constants_of_its_paper(
     assert set(decoder) == {"self_attention", "cross_attention", "mlp"}
     for site in encoder.values():
         assert site.skip.value == pytest.approx(alpha_e, rel=ROUNDED)
-        assert site.initial("w1") == pytest.approx(beta_e, rel=ROUNDED)
+        assert site.init_gain("w1") == pytest.approx(beta_e, rel=ROUNDED)
     for site in decoder.values():
         assert site.skip.value == pytest.approx(alpha_d, rel=ROUNDED)
     cross = decoder["cross_attention"]
-    assert [cross.initial(r) for r in ("xv", "xo")] == pytest.approx([beta_d] * 2, rel=ROUNDED)
-    assert (cross.initial("xq"), cross.initial("xk")) == (1.0, 1.0)
+    assert [cross.init_gain(r) for r in ("xv", "xo")] == pytest.approx([beta_d] * 2, rel=ROUNDED)
+    assert (cross.init_gain("xq"), cross.init_gain("xk")) == (1.0, 1.0)
 
 
 def test_deep_norm_tells_the_depths_of_both_stacks_apart() -> None:
@@ -87,9 +85,9 @@ def test_deep_norm_tells_the_depths_of_both_stacks_apart() -> None:
     assert len(placement.stack("decoder").layers) == m
     encoder, decoder = (only(placement, stack)["mlp"] for stack in ("encoder", "decoder"))
     assert encoder.skip.value == pytest.approx(0.81 * (n**4 * m) ** (1 / 16))
-    assert encoder.initial("w2") == pytest.approx(0.87 * (n**4 * m) ** (-1 / 16))
+    assert encoder.init_gain("w2") == pytest.approx(0.87 * (n**4 * m) ** (-1 / 16))
     assert decoder.skip.value == pytest.approx((3 * m) ** 0.25)
-    assert decoder.initial("w2") == pytest.approx((12 * m) ** -0.25)
+    assert decoder.init_gain("w2") == pytest.approx((12 * m) ** -0.25)
 
 
 @pytest.mark.parametrize("depth", [1, 7, 96])
@@ -102,7 +100,7 @@ def test_deep_norm_sublayers_share_one_update(
 ) -> None:
     # S 2 beta^2 / alpha^2 = 1: the sum behind the paper's depth-free bound.
     site = only(resolve("deep_norm", architecture, n=depth, m=depth), stack)["mlp"]
-    share = 2 * site.initial("w2") ** 2 / site.skip.value**2
+    share = 2 * site.init_gain("w2") ** 2 / site.skip.value**2
     assert sublayers * depth * share == pytest.approx(1.0, rel=1e-12)
 
 
@@ -110,7 +108,7 @@ def test_half_as_exponent_squares_the_constants() -> None:
     # DeepLoop (2607.13491): alpha = (2N)^(1/2), beta = (8N)^(-1/2).
     site = only(resolve("deep_norm(p=0.5)", "decoder", m=9), "decoder")["mlp"]
     assert site.skip.value == pytest.approx(math.sqrt(18))
-    assert site.initial("v") == pytest.approx(1 / math.sqrt(72))
+    assert site.init_gain("v") == pytest.approx(1 / math.sqrt(72))
 
 
 @pytest.mark.parametrize("architecture", ["encoder", "decoder"])
@@ -120,10 +118,10 @@ def test_sub_ln_has_the_gains_of_its_paper(
 ) -> None:
     sites = only(resolve("sub_ln", architecture, n=depth, m=depth), architecture)
     for site in sites.values():
-        assert [site.initial(role) for role in BRANCH_ROLES] == pytest.approx(
+        assert [site.init_gain(role) for role in BRANCH_ROLES] == pytest.approx(
             [gamma] * 4, rel=ROUNDED
         )
-        assert (site.initial("q"), site.initial("k")) == (1.0, 1.0)
+        assert (site.init_gain("q"), site.init_gain("k")) == (1.0, 1.0)
         assert site.inner_norm is not None
 
 
@@ -132,12 +130,12 @@ def test_sub_ln_leaves_cross_attention_alone() -> None:
     placement = resolve("sub_ln", "encoder_decoder", n=n, m=m)
     encoder, decoder = only(placement, "encoder"), only(placement, "decoder")
     want = math.sqrt(math.log(3 * m) * math.log(2 * n) / 3)
-    assert encoder["mlp"].initial("w1") == pytest.approx(want)
-    assert decoder["mlp"].initial("w1") == pytest.approx(math.sqrt(math.log(3 * m)))
+    assert encoder["mlp"].init_gain("w1") == pytest.approx(want)
+    assert decoder["mlp"].init_gain("w1") == pytest.approx(math.sqrt(math.log(3 * m)))
     cross = decoder["cross_attention"]
     assert cross.inner_norm is None
     assert cross.norm_in is not None
-    assert {cross.initial(role) for role in ("xq", "xk", "xv", "xo")} == {1.0}
+    assert {cross.init_gain(role) for role in ("xq", "xk", "xv", "xo")} == {1.0}
 
 
 @pytest.mark.parametrize(
@@ -152,9 +150,9 @@ def test_scaled_init_counts_sublayers_and_touches_output_matrices(
     for site in only(placement, stack).values():
         outputs = {"self_attention": "o", "cross_attention": "xo", "mlp": "w2"}
         want = 1 / math.sqrt(sublayers * depth)
-        assert site.initial(outputs[site.sublayer]) == pytest.approx(want)
-        assert {site.initial(role) for role in ("q", "k", "v", "w1", "xv")} == {1.0}
-    assert only(resolve("pre_norm", architecture, n=depth, m=depth), stack)["mlp"].gains == ()
+        assert site.init_gain(outputs[site.sublayer]) == pytest.approx(want)
+        assert {site.init_gain(role) for role in ("q", "k", "v", "w1", "xv")} == {1.0}
+    assert only(resolve("pre_norm", architecture, n=depth, m=depth), stack)["mlp"].init_gains == ()
 
 
 @pytest.mark.parametrize(

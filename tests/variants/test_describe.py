@@ -73,8 +73,10 @@ def test_deep_norm_has_the_constants_of_its_table() -> None:
     (segment,) = decoder("deep_norm", num_layers=100)["segments"]
     attention, mlp = segment["sublayers"]
     assert attention["skip"] == mlp["skip"] == pytest.approx(200**0.25)
-    assert attention["gains"] == pytest.approx({"q": 1, "k": 1, "v": 800**-0.25, "o": 800**-0.25})
-    assert mlp["gains"] == pytest.approx({"w1": 800**-0.25, "w2": 800**-0.25})
+    assert attention["init_gains"] == pytest.approx(
+        {"q": 1, "k": 1, "v": 800**-0.25, "o": 800**-0.25}
+    )
+    assert mlp["init_gains"] == pytest.approx({"w1": 800**-0.25, "w2": 800**-0.25})
     assert "a (skip) = 3.7606\n" in str(zoo.describe("deep_norm", num_layers=100))
 
 
@@ -94,8 +96,8 @@ def test_sub_ln_leaves_cross_attention_without_an_inner_norm() -> None:
     stack = zoo.describe("sub_ln", architecture="encoder_decoder", num_layers=4).to_json()
     attention, cross, mlp = stack["stacks"]["decoder"]["segments"][0]["sublayers"]
     assert ["inner_norm" in each["norms"] for each in (attention, cross, mlp)] == [1, 0, 1]
-    assert set(cross["gains"].values()) == {1.0}
-    assert mlp["gains"]["w1"] == pytest.approx(math.sqrt(math.log(12)))
+    assert set(cross["init_gains"].values()) == {1.0}
+    assert mlp["init_gains"]["w1"] == pytest.approx(math.sqrt(math.log(12)))
 
 
 def test_mix_norm_is_told_by_ranges_of_layers() -> None:

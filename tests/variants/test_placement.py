@@ -17,7 +17,6 @@ ARCHITECTURES: tuple[Architecture, ...] = ("encoder", "decoder", "encoder_decode
 def resolve(spec: str, architecture: Architecture = "decoder", depth: int = 8) -> Placement:
     return get_variant(spec).resolve(
         architecture,
-        SUBLAYERS[architecture],
         num_encoder_layers=depth,
         num_decoder_layers=depth,
         d_model=16,
@@ -50,8 +49,8 @@ def test_placement_has_a_site_for_every_sublayer_in_order(
         for sites in resolved.layers:
             assert tuple(site.sublayer for site in sites) == SUBLAYERS[architecture][stack]
             for site in sites:
-                assert list(site.gains) == sorted(site.gains)
-                assert {role for role, _ in site.gains} <= set(ROLES)
+                assert list(site.init_gains) == sorted(site.init_gains)
+                assert {role for role, _ in site.init_gains} <= set(ROLES)
 
 
 def test_another_depth_or_option_is_another_placement() -> None:
@@ -67,7 +66,7 @@ def test_equal_layers_are_counted_in_json() -> None:
 
 def test_structure_ignores_numbers_and_nothing_else() -> None:
     site = Site("mlp", norm_out=NormSlot(), skip=Multiplier(2.0))
-    same = Site("mlp", norm_out=NormSlot(0.5), skip=Multiplier(3.0), gains=(("w1", 0.1),))
+    same = Site("mlp", norm_out=NormSlot(0.5), skip=Multiplier(3.0), init_gains=(("w1", 0.1),))
     assert site.structure() == same.structure()
     others = [
         Site("self_attention", norm_out=NormSlot()),
@@ -90,14 +89,13 @@ def test_json_keeps_every_field() -> None:
         branch=Multiplier(0.1, "scalar"),
         inner_norm=NormSlot(),
         qk_norm=False,
-        gains=(("o", 0.1), ("v", 1 / 3)),
+        init_gains=(("o", 0.1), ("v", 1 / 3)),
     )
     stack = StackPlacement(
         ((site,), (Site("mlp"),)),
         stream="other",
         embedding_norm="required",
         final_norm="forbidden",
-        gains=(("emb", 0.7),),
     )
     placement = Placement("mine(p=0.5)", (("encoder", stack),))
     assert Placement.from_json(json.loads(json.dumps(placement.to_json()))) == placement

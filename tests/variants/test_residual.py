@@ -17,7 +17,6 @@ from zoo.models.stack import Layer
 from zoo.models.transformer import Transformer, build
 from zoo.variants.registry import get_variant, list_variants
 from zoo.variants.residual import Residual, init_gain
-from zoo.variants.variant import SUBLAYERS
 
 PLAIN = [name for name in list_variants() if get_variant(name).stream == "plain"]
 DEPTH, WIDTH = 4, 8
@@ -76,12 +75,12 @@ def test_init_gain_is_what_a_model_is_drawn_with(name: str) -> None:
         for site in sites:
             for role in roles[site.sublayer]:
                 gain = init_gain(name, role=role, num_layers=DEPTH, layer=index, d_model=WIDTH)
-                assert gain == site.initial(role)
+                assert gain == site.init_gain(role)
 
 
 @pytest.mark.parametrize("name", PLAIN)
 def test_layer_may_be_left_out_only_where_all_layers_are_alike(name: str) -> None:
-    stack = get_variant(name).resolve("decoder", SUBLAYERS["decoder"], num_decoder_layers=DEPTH)
+    stack = get_variant(name).resolve("decoder", num_decoder_layers=DEPTH)
     sites = {layer[1] for layer in stack.stack("decoder").layers}
     try:
         site = Residual(name, num_layers=DEPTH, d_model=WIDTH).site

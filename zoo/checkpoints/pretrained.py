@@ -15,8 +15,10 @@ from zoo.checkpoints.identity import check_identity
 from zoo.checkpoints.store import Checkpoints
 from zoo.errors import CheckpointError, choices
 from zoo.layers import weight
-from zoo.models.config import ModelConfig
+from zoo.models.config import ModelConfig, place
 from zoo.models.transformer import Transformer, declare
+from zoo.variants.placement import Placement
+from zoo.variants.registry import is_known
 
 _DTYPES = ("float32", "bfloat16")
 
@@ -36,7 +38,8 @@ def load_pretrained(
         sharding: a `jax.sharding.Sharding` for every parameter; default: the default device.
 
     Raises:
-        CheckpointError: when the folder holds no checkpoint, or a damaged one.
+        CheckpointError: when the folder holds no checkpoint or a damaged one, or when the name
+            of its variant stands for something else here.
     """
     if dtype not in _DTYPES:
         raise CheckpointError(f"dtype = {dtype!r}; use {choices(_DTYPES)}")
@@ -48,14 +51,32 @@ def load_pretrained(
         if chosen is None:
             raise CheckpointError(f"no sound checkpoint in {folder}")
         meta = checkpoints.read_meta(chosen)
-        model = declare(config)
-        check_identity(meta["placement"], model.placement.to_json())
+        path = checkpoints.folder / str(chosen)
+        model = declare(config, _stored_placement(meta["placement"], config, path))
         shapes, _ = weight.split(model)
         template = jax.tree.map(
             lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), shapes
         )
         part = "ema" if meta.get("ema") else "params"
         return weight.bind(model, checkpoints.restore(chosen, template, part=part))
+
+
+def _stored_placement(stored: Mapping[str, Any], config: ModelConfig, path: Path) -> Placement:
+    """The placement that the weights were trained under.
+
+    It is rebuilt from what was stored, so a variant that was registered for the run need not be
+    known here. A name that is known must still mean the same.
+    """
+    known = is_known(config.variant)
+    wanted = place(config).to_json() if known else {**stored, "variant": config.variant}
+    check_identity(stored, wanted)
+    try:
+        return Placement.from_json(stored)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise CheckpointError(
+            f"the placement stored in {path} cannot be read ({error}); "
+            "another release may have written it"
+        ) from error
 
 
 def _model_config(folder: str | Path, dtype: str) -> ModelConfig:

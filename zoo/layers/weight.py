@@ -37,6 +37,7 @@ class Weight:
         layers: the layer indices along the leading layer axis, or None when the
             weight has no such axis.
         sublayer: the sublayer it belongs to (`self_attention`, `mlp`, ...), if any.
+        stack: the stack it belongs to (`encoder` or `decoder`), if any.
     """
 
     role: str
@@ -46,6 +47,7 @@ class Weight:
     fan_out: int = 1
     layers: range | None = None
     sublayer: str | None = None
+    stack: str | None = None
 
     @property
     def stacked(self) -> bool:
@@ -109,7 +111,3 @@ def map_weights(
 ) -> Any:
     """Apply `function(weight, *leaves)` at every weight; returns the same nested dict."""
     return jax.tree.map(function, weights, *params)
-
-
-def is_weight(leaf: object) -> bool:
-    return isinstance(leaf, Weight)

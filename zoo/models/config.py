@@ -10,12 +10,25 @@ from zoo.layers.attention import Implementation
 from zoo.layers.embeddings import Positions
 from zoo.layers.mlp import Activation
 from zoo.layers.norms import NormKind, NormSpec
+from zoo.settings import check_types
 from zoo.variants.placement import Placement, Presence, StackPlacement
-from zoo.variants.registry import canonical, default_variant, get_variant
-from zoo.variants.variant import SUBLAYERS
+from zoo.variants.registry import get_variant
+from zoo.variants.variant import Variant
 
 # Byte vocabulary, and the longest sequence, where nothing else is asked for.
 _VOCABULARY, _LENGTH = 256, 512
+
+
+@dataclasses.dataclass(frozen=True)
+class Sizes:
+    """What a ModelConfig may leave open, filled in; its fields are the config's, in its words."""
+
+    vocab_size: int
+    max_length: int
+    num_kv_heads: int
+    head_dim: int
+    d_ff: int
+    embedding_std: float
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,6 +109,18 @@ class ModelConfig:
     attention: Implementation = "auto"
     """Attention path; auto: the reference on CPU, jax.nn.dot_product_attention elsewhere."""
 
+    def sizes(self) -> Sizes:
+        """The sizes that are used, each default in this one place."""
+        base_std = self.init_std if self.init == "normal" else float(self.d_model**-0.5)
+        return Sizes(
+            vocab_size=self.vocab_size or _VOCABULARY,
+            max_length=self.max_length or _LENGTH,
+            num_kv_heads=self.num_kv_heads or self.num_heads,
+            head_dim=self.head_dim or self.d_model // self.num_heads,
+            d_ff=self.d_ff or 4 * self.d_model,
+            embedding_std=self.embedding_std or base_std,
+        )
+
     def norm_spec(self) -> NormSpec:
         return NormSpec(self.norm, self.norm_eps, self.norm_bias)
 
@@ -111,50 +136,60 @@ class ModelConfig:
         return tuple(self.window if kind == "L" else None for kind in kinds)
 
 
-def resolve(config: ModelConfig) -> ModelConfig:
+def resolve(config: ModelConfig, placement: Placement | None = None) -> ModelConfig:
     """The same config with nothing left open.
+
+    Args:
+        placement: of this architecture and depth; default: `place(config)`.
 
     Raises:
         ConfigError: on a value, or a combination of values, that cannot work.
         VariantError: when the variant is not known or its options are wrong.
     """
     validate(config)
-    heads, width = config.num_heads, config.d_model
-    variant = get_variant(config.variant)
-    placement = place(config)
-    _, stack = placement.stacks[0]
-    name = variant.name
+    placement = place(config) if placement is None else placement
+    ((_, stack),) = placement.stacks
+    name = placement.variant
+    if len(stack.layers) != config.num_layers:
+        raise ConfigError(
+            f"num_layers = {config.num_layers}: this placement of {name} has "
+            f"{len(stack.layers)} layers; use that"
+        )
     return dataclasses.replace(
         config,
-        variant=canonical(config.variant),
-        vocab_size=config.vocab_size or _VOCABULARY,
-        max_length=config.max_length or _LENGTH,
-        num_kv_heads=config.num_kv_heads or heads,
-        head_dim=config.head_dim or width // heads,
-        d_ff=config.d_ff or 4 * width,
+        variant=name,
         embedding_norm=_end("embedding_norm", config.embedding_norm, stack.embedding_norm, name),
         final_norm=_end("final_norm", config.final_norm, stack.final_norm, name),
         qk_norm=_qk_norm(config, stack, name),
-        embedding_std=config.embedding_std or _embedding_std(config),
+        **dataclasses.asdict(config.sizes()),
     )
 
 
-def place(config: ModelConfig) -> Placement:
-    """The placement of this architecture at this depth."""
-    variant = get_variant(config.variant)
-    return variant.resolve(
+def place(config: ModelConfig, variant: Variant | None = None) -> Placement:
+    """The placement of this architecture at this depth; of `config.variant` unless one is given.
+
+    Raises:
+        ConfigError, VariantError: as `resolve`.
+    """
+    validate(config)
+    chosen = get_variant(config.variant) if variant is None else variant
+    return chosen.resolve(
         config.architecture,
-        SUBLAYERS[config.architecture],
         num_decoder_layers=config.num_layers,
         d_model=config.d_model,
-        d_ff=config.d_ff or 4 * config.d_model,
+        d_ff=config.sizes().d_ff,
         num_heads=config.num_heads,
-        default=default_variant(config.variant),
     )
 
 
 def validate(config: ModelConfig) -> None:
     """Raise ConfigError at the first value that cannot work."""
+    if not isinstance(config.variant, str):
+        raise ConfigError(
+            f"variant = {config.variant!r}: a config holds a name; register the variant with "
+            "zoo.register_variant, or give it to zoo.create_model"
+        )
+    check_types(config)
     for field in ("d_model", "num_layers", "num_heads"):
         _positive(field, getattr(config, field))
     for field in ("vocab_size", "max_length", "num_kv_heads", "head_dim", "d_ff", "window"):
@@ -166,16 +201,15 @@ def validate(config: ModelConfig) -> None:
             f"num_heads = {heads} does not divide d_model = {width}; "
             f"use {choices(_divisors(width))}, or set head_dim"
         )
-    kv_heads = config.num_kv_heads or heads
+    sizes = config.sizes()
+    kv_heads = sizes.num_kv_heads
     if heads % kv_heads:
         raise ConfigError(
             f"num_kv_heads = {kv_heads} does not divide num_heads = {heads}; "
             f"use {choices(_divisors(heads))}"
         )
-    if config.positions == "rotary" and (config.head_dim or width // heads) % 2:
-        raise ConfigError(
-            f"head_dim = {config.head_dim or width // heads} is odd; rotary positions need it even"
-        )
+    if config.positions == "rotary" and sizes.head_dim % 2:
+        raise ConfigError(f"head_dim = {sizes.head_dim} is odd; rotary positions need it even")
     if config.positions == "sinusoidal" and width % 2:
         raise ConfigError(f"d_model = {width} is odd; sinusoidal positions need it even")
     for field in ("dropout", "embedding_dropout", "attention_dropout", "stochastic_depth"):
@@ -195,7 +229,7 @@ def validate(config: ModelConfig) -> None:
         raise ConfigError(
             f"window_pattern = {config.window_pattern!r} without a window; set window as well"
         )
-    longest = config.max_length or _LENGTH
+    longest = sizes.max_length
     if config.window is not None and config.window > longest:
         raise ConfigError(
             f"window = {config.window} is longer than max_length = {longest}; use at most {longest}"
@@ -221,10 +255,6 @@ def _qk_norm(config: ModelConfig, stack: StackPlacement, variant: str) -> bool:
         needs = "needs" if True in asked else "forbids"
         raise ConfigError(f"qk_norm = {config.qk_norm}: {variant} {needs} it; leave it out")
     return bool(config.qk_norm) if config.qk_norm is not None else True in asked
-
-
-def _embedding_std(config: ModelConfig) -> float:
-    return config.init_std if config.init == "normal" else float(config.d_model**-0.5)
 
 
 def _positive(field: str, value: int) -> None:

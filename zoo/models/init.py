@@ -10,14 +10,14 @@ import jax.numpy as jnp
 
 from zoo.layers.weight import Weight
 from zoo.models.config import ModelConfig
-from zoo.variants.placement import StackPlacement
+from zoo.variants.placement import Placement
 
 
 def initial_params(
     shapes: dict[str, Any],
     weights: dict[str, Any],
     config: ModelConfig,
-    placement: StackPlacement,
+    placement: Placement,
     key: jax.Array,
 ) -> dict[str, Any]:
     """Parameters of a model.
@@ -31,6 +31,8 @@ def initial_params(
         shapes, weights: as `zoo.layers.weight.split` returns them.
     """
 
+    sizes = config.sizes()
+
     def draw(path: tuple[Any, ...], weight: Weight, shape: Any) -> jax.Array:
         factors = jnp.asarray(placement.initial(weight), jnp.float32)
         column = factors.reshape(-1, *(1 for _ in weight.axes))
@@ -43,8 +45,7 @@ def initial_params(
             case "gain" | "multiplier":
                 return jnp.broadcast_to(factor, shape.shape)
             case "embedding":
-                std = config.embedding_std or 1.0
-                return factor * std * jax.random.normal(own, shape.shape)
+                return factor * sizes.embedding_std * jax.random.normal(own, shape.shape)
             case "matrix":
                 return factor * _base(own, shape.shape, weight, config)
 

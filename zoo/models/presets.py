@@ -10,8 +10,9 @@ import jax
 from flax import nnx
 
 from zoo.errors import ConfigError, choices, near_matches
-from zoo.models.config import ModelConfig
+from zoo.models.config import ModelConfig, place
 from zoo.models.transformer import Transformer, build
+from zoo.variants.variant import Variant
 
 PRESETS: dict[str, ModelConfig] = {
     "decoder-tiny": ModelConfig(d_model=64, num_layers=2, max_length=512),
@@ -44,19 +45,32 @@ def preset(name: str) -> ModelConfig:
     return PRESETS[name]
 
 
-def create_model(name: str, *, rngs: nnx.Rngs | int = 0, **overrides: Any) -> Transformer:
+def create_model(
+    name: str,
+    *,
+    variant: str | Variant | None = None,
+    rngs: nnx.Rngs | int = 0,
+    **overrides: Any,
+) -> Transformer:
     """A freshly initialised model.
 
     Args:
         name: a preset, see `list_models`.
+        variant: a name, `name(option=value)` or a `Variant`, which need not be registered;
+            default: the preset's.
         rngs: an `nnx.Rngs`, or a seed.
-        overrides: fields of `ModelConfig`, such as `variant` or `num_layers`.
+        overrides: fields of `ModelConfig`, such as `num_layers`.
 
     Raises:
         ConfigError: on an unknown preset or field, or a value that cannot work.
+        VariantError: when the variant is not known or its options are wrong.
     """
+    config = override(preset(name), overrides)
+    if isinstance(variant, str):
+        config = dataclasses.replace(config, variant=variant)
+    placement = place(config, None if isinstance(variant, str) else variant)
     key = jax.random.key(rngs) if isinstance(rngs, int) else rngs.params()
-    return build(override(preset(name), overrides), key)
+    return build(config, key, placement=placement)
 
 
 def override(config: ModelConfig, overrides: dict[str, Any]) -> ModelConfig:

@@ -96,15 +96,15 @@ class Block(nnx.Module):
     """`period` layers whose weights carry a leading axis of `repeats`, run by one scan."""
 
     def __init__(
-        self, plan: BlockPlan, placement: StackPlacement, config: ModelConfig, stream: str
+        self, plan: BlockPlan, placement: StackPlacement, config: ModelConfig, stack: str
     ) -> None:
         self.plan = plan
         layers = []
         for position in range(plan.period):
             sites = placement.layers[plan.start + position]
-            layer = Layer(sites, config, stream)
+            layer = Layer(sites, config, placement.stream)
             for index, sublayer in enumerate(layer.sublayers):
-                layer.sublayers[index] = _stacked(sublayer, plan.layers(position))
+                layer.sublayers[index] = _stacked(sublayer, plan.layers(position), stack)
             layers.append(layer)
         self.layers = nnx.List(layers)
 
@@ -142,14 +142,13 @@ class Block(nnx.Module):
 
 
 class Stack(nnx.Module):
-    """All layers between an embedding and a final norm."""
+    """All layers between an embedding and a final norm; `name` is its key in a Placement."""
 
-    def __init__(self, placement: StackPlacement, config: ModelConfig) -> None:
+    def __init__(self, placement: StackPlacement, config: ModelConfig, *, name: str) -> None:
+        self.name = name
         self.stream = placement.stream
         blocks = plan([_structure(layer) for layer in placement.layers])
-        self.blocks = nnx.List(
-            [Block(block, placement, config, placement.stream) for block in blocks]
-        )
+        self.blocks = nnx.List([Block(block, placement, config, name) for block in blocks])
 
     def __call__(
         self,
@@ -176,12 +175,12 @@ class Stack(nnx.Module):
 
 
 def _branch(site: Site, config: ModelConfig) -> nnx.Module:
-    norm = config.norm_spec()
+    norm, sizes = config.norm_spec(), config.sizes()
     inner_norm = None if site.inner_norm is None else norm
     if site.sublayer == "mlp":
         return MLP(
             config.d_model,
-            config.d_ff or 4 * config.d_model,
+            sizes.d_ff,
             activation=config.activation,
             gated=config.gated,
             bias=config.bias,
@@ -190,8 +189,8 @@ def _branch(site: Site, config: ModelConfig) -> nnx.Module:
     return Attention(
         config.d_model,
         num_heads=config.num_heads,
-        num_kv_heads=config.num_kv_heads or config.num_heads,
-        head_dim=config.head_dim or config.d_model // config.num_heads,
+        num_kv_heads=sizes.num_kv_heads,
+        head_dim=sizes.head_dim,
         bias=config.bias,
         qk_norm=norm if config.qk_norm else None,
         inner_norm=inner_norm,
@@ -205,14 +204,14 @@ def _structure(layer: Sequence[Site]) -> tuple[Any, ...]:
     return tuple(site.structure() for site in layer)
 
 
-def _stacked(sublayer: Sublayer, layers: range) -> Sublayer:
+def _stacked(sublayer: Sublayer, layers: range, name: str) -> Sublayer:
     """The same sublayer with a leading axis of len(layers) on every weight."""
     graphdef, state = nnx.split(sublayer)
 
     def stack(_: Any, param: nnx.Param[jax.Array]) -> nnx.Param[jax.Array]:
         value = param.get_value()
         own: weight.Weight = param.get_metadata()["weight"]
-        own = dataclasses.replace(own, layers=layers, sublayer=sublayer.kind)
+        own = dataclasses.replace(own, layers=layers, sublayer=sublayer.kind, stack=name)
         return nnx.Param(jnp.broadcast_to(value, (len(layers), *value.shape)), weight=own)
 
     return nnx.merge(graphdef, nnx.map_state(stack, state))
@@ -225,13 +224,13 @@ def _inputs(
     sublayers = range(len(placement.layers[0]))
     numbers = tuple(
         {
-            name: _agree([getattr(placement.layers[layer][index], name).value for layer in layers])
+            name: _agree([placement.layers[i][index].multipliers()[name].value for i in layers])
             for name in ("skip", "branch")
         }
         for index in sublayers
     )
     windows = config.windows()
-    everything = config.max_length or 0
+    everything = config.sizes().max_length
     window = _agree([windows[layer] or everything for layer in layers])
     top = max(len(placement.layers) - 1, 1)
     keys = None

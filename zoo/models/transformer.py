@@ -20,39 +20,38 @@ from zoo.models.init import initial_params
 from zoo.models.stack import Stack, Taps
 from zoo.variants.placement import Placement
 
-_placement = functools.lru_cache(maxsize=64)(place)
+# The one stack of a decoder-only model, as placements name it.
+_STACK = "decoder"
 
 
 class Transformer(nnx.Module):
     """A decoder-only Transformer; make one with `build` or `zoo.create_model`.
 
     Calling it is deterministic; only a `dropout_key` turns dropout on.
+
+    Attributes:
+        config: resolved.
+        placement: what the variant came to at this depth; no name is looked up again.
     """
 
-    def __init__(self, config: ModelConfig) -> None:
-        self.config = config
-        norm = config.norm_spec()
-        vocab_size, max_length = config.vocab_size or 0, config.max_length or 0
+    def __init__(self, config: ModelConfig, placement: Placement) -> None:
+        self.config, self.placement = config, placement
+        norm, sizes = config.norm_spec(), config.sizes()
         self.embedding = Embedding(
-            vocab_size,
+            sizes.vocab_size,
             config.d_model,
             positions=config.positions,
-            max_length=max_length,
+            max_length=sizes.max_length,
             scale=config.embedding_scale,
         )
         if config.embedding_norm:
             self.embedding_norm = Norm(config.d_model, norm, role="embedding_norm")
-        self.stack = Stack(self.placement.stack("decoder"), config)
+        self.stack = Stack(placement.stack(_STACK), config, name=_STACK)
         if config.final_norm:
             self.final_norm = Norm(config.d_model, norm, role="final_norm")
         if not config.tie_embeddings:
             axes = ("embed", "vocab")
-            self.head = Linear(config.d_model, vocab_size, role="head", axes=axes, bias=False)
-
-    @property
-    def placement(self) -> Placement:
-        """What the variant resolved to at this depth."""
-        return _placement(self.config)
+            self.head = Linear(config.d_model, sizes.vocab_size, role="head", axes=axes, bias=False)
 
     def __call__(
         self,
@@ -120,7 +119,7 @@ class Transformer(nnx.Module):
         was added to what was kept.
         """
         config = self.config
-        longest = config.max_length or input_ids.shape[-1]
+        longest = config.sizes().max_length
         if input_ids.shape[-1] > longest:
             raise ConfigError(
                 f"length = {input_ids.shape[-1]} is longer than max_length = {longest}; "
@@ -138,7 +137,7 @@ class Transformer(nnx.Module):
         x, measured = self.stack(
             x,
             _scope(config, positions, attention_mask, segment_ids),
-            placement=self.placement.stack("decoder"),
+            placement=self.placement.stack(self.stack.name),
             config=config,
             key=stack_key,
             taps=taps,
@@ -146,31 +145,45 @@ class Transformer(nnx.Module):
         return (self.final_norm(x) if config.final_norm else x), measured
 
     def logits(self, hidden: jax.Array) -> jax.Array:
-        """[..., d_model] to [..., vocab] float32."""
+        """[..., d_model] to [..., vocab], summed and left in float32 whatever the compute dtype."""
         if self.config.tie_embeddings:
             return self.embedding.attend(hidden)
-        return self.head(hidden).astype(jnp.float32)
+        kernel = self.head.kernel[...].astype(hidden.dtype)
+        flat = hidden.reshape(-1, hidden.shape[-1])
+        logits = jnp.matmul(flat, kernel, preferred_element_type=jnp.float32)
+        return logits.reshape(*hidden.shape[:-1], kernel.shape[-1])
 
 
-def build(config: ModelConfig, key: jax.Array) -> Transformer:
-    """An initialised model; the config is resolved first."""
-    model = declare(config)
+def build(
+    config: ModelConfig, key: jax.Array, *, placement: Placement | None = None
+) -> Transformer:
+    """An initialised model; arguments and errors as for `declare`."""
+    model = declare(config, placement)
     # Not jitted: one draw compiles per shape, and models of equal shapes share them.
     return weight.bind(model, initialiser(model)(key))
 
 
-def declare(config: ModelConfig) -> Transformer:
-    """A model whose weights are shapes only: nothing is computed or allocated."""
-    resolved = resolve(config)
-    model: Transformer = nnx.eval_shape(lambda: Transformer(resolved))
+def declare(config: ModelConfig, placement: Placement | None = None) -> Transformer:
+    """A model whose weights are shapes only: nothing is computed or allocated.
+
+    Args:
+        config: is resolved first.
+        placement: what the variant came to where it is not looked up by its name: a stored
+            one, or that of a `Variant` object.
+
+    Raises:
+        ConfigError, VariantError: as `zoo.models.config.resolve`.
+    """
+    placed = place(config) if placement is None else placement
+    resolved = resolve(config, placed)
+    model: Transformer = nnx.eval_shape(lambda: Transformer(resolved, placed))
     return model
 
 
 def initialiser(model: Transformer) -> functools.partial[dict[str, jax.Array]]:
     """The function of a key that gives a declared model's parameters."""
     shapes, weights = weight.split(model)
-    placement = model.placement.stack("decoder")
-    return functools.partial(initial_params, shapes, weights, model.config, placement)
+    return functools.partial(initial_params, shapes, weights, model.config, model.placement)
 
 
 def _scope(
@@ -190,6 +203,5 @@ def _scope(
         offsets = (positions[:, :, None] - positions[:, None, :])[:, None]
     rotary = None
     if config.positions == "rotary":
-        head_dim = config.head_dim or config.d_model // config.num_heads
-        rotary = rotary_tables(positions, head_dim, config.rotary_theta)
+        rotary = rotary_tables(positions, config.sizes().head_dim, config.rotary_theta)
     return Scope(causal=True, mask=mask, rotary=rotary, offsets=offsets)

@@ -10,7 +10,7 @@ from typing import Any
 
 from zoo.errors import VariantError, choices, near_matches
 from zoo.variants.placement import Multiplier, Placement, Site, StackPlacement
-from zoo.variants.registry import default_variant, get_variant, list_variants
+from zoo.variants.registry import get_variant
 from zoo.variants.variant import SUBLAYERS, Architecture, Recipe, Variant
 
 # The matrix roles of each kind of sublayer, in the order in which they are applied.
@@ -19,7 +19,6 @@ _ROLES = {
     "cross_attention": ("xq", "xk", "xv", "xo"),
     "mlp": ("w1", "w2"),
 }
-_SLOTS = ("norm_in", "norm_branch", "norm_out")
 _WIDTH = 92
 
 
@@ -46,13 +45,11 @@ class Description:
 
     Attributes:
         variant: the variant, with the option values that were asked for.
-        default: the same with its defaults.
         architecture, d_model: what it was resolved for; d_model counts features.
         placement: every number of it, per stack, layer and sublayer.
     """
 
     variant: Variant
-    default: Variant
     architecture: Architecture
     d_model: int
     placement: Placement
@@ -70,8 +67,8 @@ class Description:
             "summary": variant.summary,
             "equation": variant.equation,
             "options": [
-                {"name": name, "value": value, "default": self.default.options.get(name)}
-                for name, value in variant.options.items()
+                {"name": name, "value": value, "default": variant.options[name]}
+                for name, value in variant.values.items()
             ],
             "aliases": list(variant.aliases),
             "architecture": self.architecture,
@@ -128,19 +125,15 @@ def describe(
     for name, size in sizes.items():
         if size < 1:
             raise VariantError(f"{name} = {size}: must be at least 1")
-    # A variant of the user's own may be described before it is registered.
-    default = default_variant(chosen.name) if chosen.name in list_variants() else None
     placement = chosen.resolve(
         architecture,
-        stacks,
         num_encoder_layers=encoder_layers if "encoder" in stacks else 0,
         num_decoder_layers=num_layers if "decoder" in stacks else 0,
         d_model=d_model,
         d_ff=sizes["d_ff"],
         num_heads=num_heads,
-        default=default,
     )
-    return Description(chosen, default or chosen, architecture, d_model, placement)
+    return Description(chosen, architecture, d_model, placement)
 
 
 def segments(stack: StackPlacement) -> list[Segment]:
@@ -161,7 +154,7 @@ def _text(description: Description) -> list[str]:
         *_wrap(variant.summary, indent=2),
         *_wrap(variant.equation, indent=2),
         "",
-        *_entry("options", _options(description)),
+        *_entry("options", _options(variant)),
         *_entry("aliases", ", ".join(variant.aliases) or "none"),
     ]
     for name, stack in description.placement.stacks:
@@ -178,11 +171,10 @@ def _text(description: Description) -> list[str]:
     return [*lines, "", *paper.bibtex().splitlines()]
 
 
-def _options(description: Description) -> str:
+def _options(variant: Variant) -> str:
     options = []
-    for name, value in description.variant.options.items():
-        default = description.default.options.get(name)
-        note = "default" if value == default else f"default {default!r}"
+    for name, value in variant.values.items():
+        note = f"default {variant.options[name]!r}" if name in variant.given else "default"
         options.append(f"{name} = {value!r} ({note})")
     return ", ".join(options) or "none"
 
@@ -193,8 +185,6 @@ def _stack_text(name: str, stack: StackPlacement, d_model: int) -> list[str]:
     if stack.stream != "plain":
         lines += _entry("  stream", stack.stream)
     lines += _entry("  ends", _ends(stack))
-    if stack.gains:
-        lines += _entry("  init", _factors(dict(stack.gains)))
     for segment in segments(stack):
         lines += _entry("  layers", _span(segment.layers))
         # Sublayers that read alike share their lines.
@@ -214,7 +204,7 @@ def _site_text(column: Sequence[Site]) -> tuple[str, ...]:
     """Formula, numbers and requirements of one sublayer over the layers of a segment."""
     rows = [_formula(column)]
     for letter, part in (("a", "skip"), ("b", "branch")):
-        multipliers = [getattr(site, part) for site in column]
+        multipliers = [site.multipliers()[part] for site in column]
         if _is_one(multipliers):
             continue
         values = _range([multiplier.value for multiplier in multipliers])
@@ -224,11 +214,11 @@ def _site_text(column: Sequence[Site]) -> tuple[str, ...]:
             if learned is None
             else f"{letter} ({part}): learned {learned}, starts at {values}"
         )
-    for slot in (*_SLOTS, "inner_norm"):
-        gains = [getattr(site, slot).gain for site in column if getattr(site, slot) is not None]
+    first = column[0]
+    for slot in first.slots():
+        gains = [site.slots()[slot].gain for site in column]
         if any(gain != 1.0 for gain in gains):
             rows.append(f"gain of {slot} starts at {_range(gains)}")
-    first = column[0]
     if first.inner_norm is not None:
         rows.append("F needs a norm before its output matrix")
     if first.qk_norm is not None and "attention" in first.sublayer:
@@ -254,7 +244,7 @@ def _segment_gains(segment: Segment) -> str:
     gains: dict[str, Sequence[float]] = {}
     for column in segment.columns():
         for role in _roles(column):
-            gains[role] = [site.initial(role) for site in column]
+            gains[role] = [site.init_gain(role) for site in column]
     if all(gain == 1.0 for values in gains.values() for gain in values):
         return "the base initialisation's, unchanged"
     return _factors({role: _range(values) for role, values in gains.items()})
@@ -271,7 +261,7 @@ def _factors(gains: dict[str, Any]) -> str:
 
 def _roles(column: Sequence[Site]) -> tuple[str, ...]:
     """The sublayer's own matrices; a law may name others, which have no effect there."""
-    asked = tuple(role for role, _ in column[0].gains)
+    asked = tuple(role for role, _ in column[0].init_gains)
     return _ROLES.get(column[0].sublayer, asked)
 
 
@@ -280,7 +270,6 @@ def _stack_json(stack: StackPlacement) -> dict[str, Any]:
         "num_layers": len(stack.layers),
         "stream": stack.stream,
         "ends": {"embedding_norm": stack.embedding_norm, "final_norm": stack.final_norm},
-        "gains": dict(stack.gains),
         "segments": [
             {
                 "layers": list(segment.layers),
@@ -293,18 +282,19 @@ def _stack_json(stack: StackPlacement) -> dict[str, Any]:
 
 def _column_json(column: Sequence[Site]) -> dict[str, Any]:
     first = column[0]
-    slots = [slot for slot in (*_SLOTS, "inner_norm") if getattr(first, slot) is not None]
     return {
         "sublayer": first.sublayer,
         "formula": _formula(column),
-        "norms": {slot: _per_layer([site.initial(slot) for site in column]) for slot in slots},
+        "norms": {
+            slot: _per_layer([site.slots()[slot].gain for site in column]) for slot in first.slots()
+        },
         "qk_norm": first.qk_norm if "attention" in first.sublayer else None,
         "skip": _per_layer([site.skip.value for site in column]),
         "skip_learned": first.skip.learned,
         "branch": _per_layer([site.branch.value for site in column]),
         "branch_learned": first.branch.learned,
-        "gains": {
-            role: _per_layer([site.initial(role) for site in column]) for role in _roles(column)
+        "init_gains": {
+            role: _per_layer([site.init_gain(role) for site in column]) for role in _roles(column)
         },
     }
 

@@ -41,7 +41,8 @@ class Site:
         skip, branch: the multipliers a and b.
         inner_norm: asked of F: a norm before its output matrix.
         qk_norm: asked of attention: whether queries and keys are normalised; None: free.
-        gains: (role, factor on the base init's standard deviation), sorted; 1 elsewhere.
+        init_gains: (matrix role, factor on the standard deviation of its base init), sorted;
+            1 for the others.
     """
 
     sublayer: str
@@ -52,24 +53,43 @@ class Site:
     branch: Multiplier = Multiplier()
     inner_norm: NormSlot | None = None
     qk_norm: bool | None = None
-    gains: tuple[tuple[str, float], ...] = ()
+    init_gains: tuple[tuple[str, float], ...] = ()
 
-    def initial(self, role: str) -> float:
-        """Factor on the init of a matrix role, or the initial value of a gain or multiplier."""
-        part = getattr(self, role, None)
-        match part:
-            case NormSlot():
-                return part.gain
-            case Multiplier():
-                return part.value
-            case _:
-                return dict(self.gains).get(role, 1.0)
+    def slots(self) -> dict[str, NormSlot]:
+        """The slots that hold a norm, by the role of the gains in them."""
+        slots = {
+            "norm_in": self.norm_in,
+            "norm_branch": self.norm_branch,
+            "norm_out": self.norm_out,
+            "inner_norm": self.inner_norm,
+        }
+        return {role: slot for role, slot in slots.items() if slot is not None}
+
+    def multipliers(self) -> dict[str, Multiplier]:
+        """Both multipliers by their role."""
+        return {"skip": self.skip, "branch": self.branch}
+
+    def init_gain(self, role: str) -> float:
+        """Factor on the standard deviation of a matrix role's base init."""
+        return dict(self.init_gains).get(role, 1.0)
+
+    def initial(self, weight: Weight) -> float:
+        """Factor on a matrix's base init; the value at which any other weight starts."""
+        match weight.kind:
+            case "matrix" | "embedding":
+                return self.init_gain(weight.role)
+            case "gain":
+                # Norms that are no slot of the site, such as those of queries and keys, start at 1.
+                return self.slots().get(weight.role, NormSlot()).gain
+            case "multiplier":
+                return self.multipliers()[weight.role].value
+            case "bias":
+                return 0.0
 
     def structure(self) -> Hashable:
         """What must be equal for two layers to be stacked: everything but the numbers."""
-        slots = (self.norm_in, self.norm_branch, self.norm_out, self.inner_norm)
-        present = tuple(slot is not None for slot in slots)
-        return (self.sublayer, present, self.skip.learned, self.branch.learned, self.qk_norm)
+        slots = tuple(self.slots())
+        return (self.sublayer, slots, self.skip.learned, self.branch.learned, self.qk_norm)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,7 +99,6 @@ class StackPlacement:
     Attributes:
         stream: a name in `zoo.variants.streams`.
         embedding_norm, final_norm: whether the ends require, forbid or leave free a norm.
-        gains: (role, factor) for what belongs to no layer: `emb`, `pos`, `head`.
         layers: [num_layers][sublayers] of sites.
     """
 
@@ -87,18 +106,6 @@ class StackPlacement:
     stream: str = "plain"
     embedding_norm: Presence = "free"
     final_norm: Presence = "free"
-    gains: tuple[tuple[str, float], ...] = ()
-
-    def initial(self, weight: Weight) -> list[float]:
-        """Initial factors of a weight: one per layer along its layer axis, else a single one."""
-        if weight.layers is None:
-            return [dict(self.gains).get(weight.role, 1.0)]
-        return [
-            site.initial(weight.role)
-            for layer in weight.layers
-            for site in self.layers[layer]
-            if site.sublayer == weight.sublayer
-        ]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,6 +122,18 @@ class Placement:
 
     def stack(self, name: str) -> StackPlacement:
         return dict(self.stacks)[name]
+
+    def initial(self, weight: Weight) -> list[float]:
+        """`Site.initial` along the weight's layer axis; a single 1 for what is in no stack."""
+        if weight.stack is None or weight.layers is None:
+            return [1.0]
+        layers = self.stack(weight.stack).layers
+        return [
+            site.initial(weight)
+            for layer in weight.layers
+            for site in layers[layer]
+            if site.sublayer == weight.sublayer
+        ]
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object in which runs of equal layers are counted; `from_json` reverses it."""
@@ -135,7 +154,6 @@ def _stack_to_json(stack: StackPlacement) -> dict[str, Any]:
         "stream": stack.stream,
         "embedding_norm": stack.embedding_norm,
         "final_norm": stack.final_norm,
-        "gains": dict(stack.gains),
         "layers": [
             {"repeats": repeats, "sites": [_site_to_json(site) for site in layer]}
             for repeats, layer in runs
@@ -144,7 +162,7 @@ def _stack_to_json(stack: StackPlacement) -> dict[str, Any]:
 
 
 def _site_to_json(site: Site) -> dict[str, Any]:
-    fields = dataclasses.asdict(site) | {"gains": dict(site.gains)}
+    fields = dataclasses.asdict(site) | {"init_gains": dict(site.init_gains)}
     return {key: value for key, value in fields.items() if value is not None}
 
 
@@ -155,11 +173,11 @@ def _stack_from_json(data: Mapping[str, Any]) -> StackPlacement:
         for _ in range(run["repeats"])
     ]
     ends = {key: data[key] for key in ("stream", "embedding_norm", "final_norm")}
-    return StackPlacement(tuple(layers), gains=tuple(data["gains"].items()), **ends)
+    return StackPlacement(tuple(layers), **ends)
 
 
 def _site_from_json(data: Mapping[str, Any]) -> Site:
-    fields = dict(data) | {"gains": tuple(data["gains"].items())}
+    fields = dict(data) | {"init_gains": tuple(data["init_gains"].items())}
     for slot in ("norm_in", "norm_branch", "norm_out", "inner_norm"):
         if slot in fields:
             fields[slot] = NormSlot(**fields[slot])

@@ -49,7 +49,7 @@ def _pre_norm(context: Context, *, scaled_init: bool) -> Site:
     # GPT-2 divides by the root of the number of residual *sublayers*.
     gain = context.num_sublayers**-0.5 if scaled_init else 1.0
     gains = _gains(gain, ("o", "w2", "xo")) if scaled_init else ()
-    return Site(context.sublayer, norm_in=NORM, gains=gains)
+    return Site(context.sublayer, norm_in=NORM, init_gains=gains)
 
 
 def deep_norm_constants(context: Context, p: float) -> tuple[float, float]:
@@ -64,7 +64,7 @@ def deep_norm_constants(context: Context, p: float) -> tuple[float, float]:
 
 def _deep_norm(context: Context, *, p: float) -> Site:
     alpha, beta = deep_norm_constants(context, p)
-    return Site(context.sublayer, norm_out=NORM, skip=Multiplier(alpha), gains=_gains(beta))
+    return Site(context.sublayer, norm_out=NORM, skip=Multiplier(alpha), init_gains=_gains(beta))
 
 
 def _sub_ln(context: Context) -> Site:
@@ -81,7 +81,7 @@ def _sub_ln(context: Context) -> Site:
         context.sublayer,
         norm_in=NORM,
         inner_norm=None if cross else NORM,
-        gains=_gains(gain, ("v", "o", "w1", "w2")),
+        init_gains=_gains(gain, ("v", "o", "w1", "w2")),
     )
 
 

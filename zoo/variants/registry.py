@@ -31,7 +31,7 @@ def register_variant(variant: Variant) -> Variant:
     Raises:
         VariantError: when a name is taken, ambiguous, or not made of letters, digits and `_`.
     """
-    known = {_fold(name): owner for owner in _all() for name in (owner.name, *owner.aliases)}
+    known = _owners()
     for name in (variant.name, *variant.aliases):
         if not name.replace("_", "").isalnum() or name != name.lower():
             raise VariantError(f"variant name {name!r}: use lower-case letters, digits and _")
@@ -49,21 +49,6 @@ def list_variants() -> list[str]:
     return [variant.name for variant in _all()]
 
 
-def default_variant(spec: str) -> Variant:
-    """The variant that a name or `name(option=value)` means, with its default options."""
-    name, _ = parse_spec(spec)
-    folded = _fold(name)
-    for variant in _all():
-        if folded in (_fold(word) for word in (variant.name, *variant.aliases)):
-            return variant
-    if folded in _AMBIGUOUS:
-        candidates = _AMBIGUOUS[folded]
-        raise VariantError(f"variant = {name!r} is ambiguous; say {choices(candidates)}")
-    words = [word for variant in _all() for word in (variant.name, *variant.aliases)]
-    hint = near_matches(name.lower().replace("-", "_"), words)
-    raise VariantError(f"variant = {name!r} is not known{hint}; known: {choices(list_variants())}")
-
-
 def get_variant(spec: str | Variant) -> Variant:
     """The variant of a name or `name(option=value)`; case, hyphens and underscores fold.
 
@@ -73,18 +58,28 @@ def get_variant(spec: str | Variant) -> Variant:
     """
     if isinstance(spec, Variant):
         return spec
-    _, options = parse_spec(spec)
-    return default_variant(spec).with_options(**options)
+    name, options = parse_spec(spec)
+    owners = _owners()
+    folded = _fold(name)
+    if folded in owners:
+        return owners[folded].with_options(**options)
+    if folded in _AMBIGUOUS:
+        candidates = _AMBIGUOUS[folded]
+        raise VariantError(f"variant = {name!r} is ambiguous; say {choices(candidates)}")
+    words = [word for variant in _all() for word in (variant.name, *variant.aliases)]
+    hint = near_matches(name.lower().replace("-", "_"), words)
+    raise VariantError(f"variant = {name!r} is not known{hint}; known: {choices(list_variants())}")
 
 
-def canonical(spec: str | Variant) -> str:
-    """The one way to write a variant: canonical name and the options that differ."""
-    variant = get_variant(spec)
-    return variant.spec(_find(variant.name))
+def is_known(spec: str) -> bool:
+    """Whether the name in `name(option=value)` belongs to a variant in this process."""
+    name, _ = parse_spec(spec)
+    return _fold(name) in _owners()
 
 
-def _find(name: str) -> Variant | None:
-    return next((variant for variant in _all() if variant.name == name), None)
+def _owners() -> dict[str, Variant]:
+    """Every name and alias, folded."""
+    return {_fold(name): owner for owner in _all() for name in (owner.name, *owner.aliases)}
 
 
 def _all() -> list[Variant]:

@@ -73,12 +73,11 @@ class Residual(nnx.Module):
 
     def __call__(self, x: Carry, f: Callable[[jax.Array], jax.Array]) -> Carry:
         """[batch, length, d_model] to the same; `f` maps what it is given likewise."""
-        numbers = {"skip": self.site.skip.value, "branch": self.site.branch.value}
+        numbers = {name: each.value for name, each in self.site.multipliers().items()}
         return self.access.write(x, f(self.access.read(x)), numbers)
 
     def _initial(self, declared: weight.Weight, value: jax.Array) -> jax.Array:
-        start = 0.0 if declared.kind == "bias" else self.site.initial(declared.role)
-        return jnp.full_like(value, start)
+        return jnp.full_like(value, self.site.initial(declared))
 
 
 def init_gain(
@@ -103,6 +102,7 @@ def init_gain(
     """
     if role not in ROLES:
         raise VariantError(f"role = {role!r} is not known; roles: {choices(ROLES)}")
+    chosen = get_variant(variant)
     if role in ("emb", "pos", "head"):
         return 1.0
     sublayer = "mlp" if role in ("w1", "w2") else "self_attention"
@@ -115,7 +115,7 @@ def init_gain(
         stack=stack,
         d_model=d_model,
     )
-    return get_variant(variant).site(context).initial(role)
+    return chosen.site(context).init_gain(role)
 
 
 def _context(

@@ -128,6 +128,7 @@ class Variant:
         law: `law(context, **options) -> Site`.
         embedding_norm, final_norm: what the ends of every stack require.
         options: names and defaults of the law's options.
+        given: the options that were asked for with another value than their default.
         aliases: other names of exactly this placement.
         stream: a name in `zoo.variants.streams`.
         check: `check(**options)`, raising VariantError on a value that makes no sense.
@@ -147,49 +148,55 @@ class Variant:
     stream: str = "plain"
     check: Callable[..., None] | None = None
     failure: str = ""
+    given: Mapping[str, Option] = dataclasses.field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        return f"<Variant {self.spec}>"
+
+    @property
+    def values(self) -> dict[str, Option]:
+        """What the law is called with: every option, given or not."""
+        return {**self.options, **self.given}
+
+    @property
+    def spec(self) -> str:
+        """The one way to write it: `name`, or `name(option=value)` for options that were given."""
+        inside = ", ".join(f"{name}={value!r}" for name, value in self.given.items())
+        return f"{self.name}({inside})" if inside else self.name
 
     def with_options(self, **options: Option) -> Variant:
         """The same variant with other option values; unknown names and wrong types are refused."""
-        merged = dict(self.options)
+        values = self.values
         for name, value in options.items():
-            if name not in merged:
-                accepted = choices(merged) if merged else "none"
-                hint = near_matches(name, merged)
+            if name not in values:
                 raise VariantError(
-                    f"{self.name} has no option {name!r}{hint}; its options: {accepted}"
+                    f"{self.name} has no option {name!r}{near_matches(name, values)}; "
+                    f"its options: {choices(values)}"
                 )
-            merged[name] = _like(self.name, name, value, merged[name])
+            values[name] = _like(self.name, name, value, self.options[name])
         if self.check is not None:
-            self.check(**merged)
-        return dataclasses.replace(self, options=merged)
-
-    def spec(self, default: Variant | None = None) -> str:
-        """`name`, or `name(option=value)` for options that differ from `default`'s."""
-        known = dict(default.options) if default is not None else {}
-        given = {key: value for key, value in self.options.items() if known.get(key) != value}
-        inside = ", ".join(f"{key}={value!r}" for key, value in given.items())
-        return f"{self.name}({inside})" if given else self.name
+            self.check(**values)
+        given = {name: value for name, value in values.items() if value != self.options[name]}
+        return dataclasses.replace(self, given=given)
 
     def site(self, context: Context) -> Site:
         """The resolved site of one sublayer."""
-        site = self.law(context, **self.options)
-        return dataclasses.replace(site, gains=tuple(sorted(site.gains)))
+        site = self.law(context, **self.values)
+        return dataclasses.replace(site, init_gains=tuple(sorted(site.init_gains)))
 
     def resolve(
         self,
         architecture: Architecture,
-        stacks: Mapping[Stack, tuple[str, ...]],
         *,
         num_encoder_layers: int = 0,
         num_decoder_layers: int = 0,
         d_model: int = 0,
         d_ff: int = 0,
         num_heads: int = 0,
-        default: Variant | None = None,
     ) -> Placement:
-        """The placement of a whole model; `stacks` names each stack's sublayers in order."""
+        """The placement of a whole model."""
         resolved = []
-        for stack, sublayers in stacks.items():
+        for stack, sublayers in SUBLAYERS[architecture].items():
             depth = num_encoder_layers if stack == "encoder" else num_decoder_layers
             context = Context(
                 architecture=architecture,
@@ -217,7 +224,7 @@ class Variant:
                 final_norm=self.final_norm,
             )
             resolved.append((stack, ends))
-        return Placement(self.spec(default), tuple(resolved))
+        return Placement(self.spec, tuple(resolved))
 
 
 def _like(variant: str, name: str, value: Option, default: Option) -> Option:
