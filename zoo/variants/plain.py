@@ -2,7 +2,9 @@
 
 Every entry is `x' = N_out(a x + b N_branch(F(N_in(x))))` with its own slots,
 multipliers and init gains. In comments and laws, N counts layers unless
-"sublayers" is said. To add one: write its law, append its `Variant`.
+"sublayers" is said. To add one: write its law, append its `Variant`. Its `Paper` may
+stand in the entry; those of the first entries are in `papers.py`, so that laws and
+wiring can be seen at once.
 """
 
 from __future__ import annotations
@@ -10,31 +12,14 @@ from __future__ import annotations
 import math
 
 from zoo.errors import VariantError
+from zoo.variants import papers
 from zoo.variants.placement import Multiplier, NormSlot, Site
-from zoo.variants.variant import Context, Paper, Recipe, Variant
+from zoo.variants.variant import Context, Recipe, Variant
 
 NORM = NormSlot()
 
 # The matrices on the value path and in the MLP: those whose product a branch's size is.
 _BRANCH_ROLES = ("v", "o", "w1", "w2", "xv", "xo")
-
-VASWANI = Paper(
-    "Attention Is All You Need",
-    (
-        "Vaswani, Ashish",
-        "Shazeer, Noam",
-        "Parmar, Niki",
-        "Uszkoreit, Jakob",
-        "Jones, Llion",
-        "Gomez, Aidan N.",
-        "Kaiser, Lukasz",
-        "Polosukhin, Illia",
-    ),
-    2017,
-    "1706.03762",
-    "vaswani2017attention",
-    "NeurIPS 2017",
-)
 
 
 def _gains(value: float, roles: tuple[str, ...] = _BRANCH_ROLES) -> tuple[tuple[str, float], ...]:
@@ -121,7 +106,7 @@ PLAIN: tuple[Variant, ...] = (
         law=_post_norm,
         final_norm="forbidden",
         aliases=("post_ln", "vanilla"),
-        paper=VASWANI,
+        paper=papers.TRANSFORMER,
         recipe=Recipe(
             warmup=4000,
             lr=7e-4,
@@ -139,25 +124,7 @@ PLAIN: tuple[Variant, ...] = (
         final_norm="required",
         options={"scaled_init": False},
         aliases=("pre_ln",),
-        paper=Paper(
-            "On Layer Normalization in the Transformer Architecture",
-            (
-                "Xiong, Ruibin",
-                "Yang, Yunchang",
-                "He, Di",
-                "Zheng, Kai",
-                "Zheng, Shuxin",
-                "Xing, Chen",
-                "Zhang, Huishuai",
-                "Lan, Yanyan",
-                "Wang, Liwei",
-                "Liu, Tie-Yan",
-            ),
-            2020,
-            "2002.04745",
-            "xiong2020layer",
-            "ICML 2020",
-        ),
+        paper=papers.PRE_LN,
         recipe=Recipe(
             warmup=2000,
             schedule="cosine",
@@ -177,21 +144,7 @@ PLAIN: tuple[Variant, ...] = (
         options={"p": 0.25},
         check=_check_exponent,
         aliases=("deepnet",),
-        paper=Paper(
-            "DeepNet: Scaling Transformers to 1,000 Layers",
-            (
-                "Wang, Hongyu",
-                "Ma, Shuming",
-                "Dong, Li",
-                "Huang, Shaohan",
-                "Zhang, Dongdong",
-                "Wei, Furu",
-            ),
-            2022,
-            "2203.00555",
-            "wang2022deepnet",
-            "TPAMI 2024",
-        ),
+        paper=papers.DEEP_NET,
         recipe=Recipe(
             warmup=4000,
             schedule="inverse_sqrt",
@@ -207,30 +160,7 @@ PLAIN: tuple[Variant, ...] = (
         law=_sub_ln,
         final_norm="required",
         aliases=("magneto", "subln"),
-        paper=Paper(
-            "Foundation Transformers",
-            (
-                "Wang, Hongyu",
-                "Ma, Shuming",
-                "Huang, Shaohan",
-                "Dong, Li",
-                "Wang, Wenhui",
-                "Peng, Zhiliang",
-                "Wu, Yu",
-                "Bajaj, Payal",
-                "Singhal, Saksham",
-                "Benhaim, Alon",
-                "Patra, Barun",
-                "Liu, Zhun",
-                "Chaudhary, Vishrav",
-                "Song, Xia",
-                "Wei, Furu",
-            ),
-            2022,
-            "2210.06423",
-            "wang2022foundation",
-            "ICML 2023, as Magneto: A Foundation Transformer",
-        ),
+        paper=papers.MAGNETO,
         recipe=Recipe(
             warmup=4000,
             schedule="inverse_sqrt",
@@ -246,26 +176,7 @@ PLAIN: tuple[Variant, ...] = (
         embedding_norm="forbidden",
         final_norm="required",
         aliases=("cogview",),
-        paper=Paper(
-            "CogView: Mastering Text-to-Image Generation via Transformers",
-            (
-                "Ding, Ming",
-                "Yang, Zhuoyi",
-                "Hong, Wenyi",
-                "Zheng, Wendi",
-                "Zhou, Chang",
-                "Yin, Da",
-                "Lin, Junyang",
-                "Zou, Xu",
-                "Shao, Zhou",
-                "Yang, Hongxia",
-                "Tang, Jie",
-            ),
-            2021,
-            "2105.13290",
-            "ding2021cogview",
-            "NeurIPS 2021",
-        ),
+        paper=papers.COG_VIEW,
         recipe=Recipe(warmup=2000, schedule="cosine", source="the pre-norm recipe"),
     ),
     Variant(
@@ -276,25 +187,7 @@ PLAIN: tuple[Variant, ...] = (
         embedding_norm="required",
         final_norm="required",
         aliases=("peri_ln",),
-        paper=Paper(
-            "Peri-LN: Revisiting Normalization Layer in the Transformer Architecture",
-            (
-                "Kim, Jeonghoon",
-                "Lee, Byeongchan",
-                "Park, Cheonbok",
-                "Oh, Yeontaek",
-                "Kim, Beomjun",
-                "Yoo, Taehwan",
-                "Shin, Seongjin",
-                "Han, Dongyoon",
-                "Shin, Jinwoo",
-                "Yoo, Kang Min",
-            ),
-            2025,
-            "2502.02732",
-            "kim2025peri",
-            "ICML 2025",
-        ),
+        paper=papers.PERI_LN,
         recipe=Recipe(
             warmup_fraction=0.1,
             schedule="cosine",
@@ -309,27 +202,7 @@ PLAIN: tuple[Variant, ...] = (
         law=_res_post_norm,
         final_norm="required",
         aliases=("reordered_norm",),
-        paper=Paper(
-            "Swin Transformer V2: Scaling Up Capacity and Resolution",
-            (
-                "Liu, Ze",
-                "Hu, Han",
-                "Lin, Yutong",
-                "Yao, Zhuliang",
-                "Xie, Zhenda",
-                "Wei, Yixuan",
-                "Ning, Jia",
-                "Cao, Yue",
-                "Zhang, Zheng",
-                "Dong, Li",
-                "Wei, Furu",
-                "Guo, Baining",
-            ),
-            2021,
-            "2111.09883",
-            "liu2021swinv2",
-            "CVPR 2022",
-        ),
+        paper=papers.SWIN_V2,
         recipe=Recipe(
             warmup=2000,
             schedule="cosine",
@@ -345,20 +218,7 @@ PLAIN: tuple[Variant, ...] = (
         summary="no norm at all: each branch enters through a learned scalar that starts at 0",
         equation="x' = x + alpha F(x),  alpha = 0 at the start",
         law=_rezero,
-        paper=Paper(
-            "ReZero is All You Need: Fast Convergence at Large Depth",
-            (
-                "Bachlechner, Thomas",
-                "Majumder, Bodhisattwa Prasad",
-                "Mao, Huanru Henry",
-                "Cottrell, Garrison W.",
-                "McAuley, Julian",
-            ),
-            2020,
-            "2003.04887",
-            "bachlechner2020rezero",
-            "UAI 2021",
-        ),
+        paper=papers.RE_ZERO,
         recipe=Recipe(warmup=0, schedule="constant", source="2003.04887: trains without warm-up"),
     ),
     Variant(
@@ -370,14 +230,7 @@ PLAIN: tuple[Variant, ...] = (
         options={"fraction": 0.25},
         check=_check_fraction,
         aliases=("mix_ln",),
-        paper=Paper(
-            "Mix-LN: Unleashing the Power of Deeper Layers by Combining Pre-LN and Post-LN",
-            ("Li, Pengxiang", "Yin, Lu", "Liu, Shiwei"),
-            2024,
-            "2412.13795",
-            "li2024mixln",
-            "ICLR 2025",
-        ),
+        paper=papers.MIX_LN,
         recipe=Recipe(
             warmup_fraction=0.1,
             lr=1e-3,
