@@ -31,7 +31,7 @@ from zoo.errors import ConfigError, DataError
         ({"length": -1}, "data.length = -1; use 1 or more"),
         ({"prefetch": -1}, "data.prefetch = -1; use 0 or more"),
         ({"path": ""}, "data.path is an empty string"),
-        ({"packing": "tight"}, "data.packing = 'tight'; use concat or first_fit"),
+        ({"packing": "tight"}, "data.packing = 'tight' is not known; use concat or first_fit"),
         ({"tokenizer": "byts"}, r"data.tokenizer = 'byts'.*did you mean bytes\?"),
         ({"tokenizer": "bpe", "vocab_size": 100}, "data.vocab_size = 100; use 258 or more"),
         ({"vocab_size": 100}, "data.vocab_size = 100 has no effect"),

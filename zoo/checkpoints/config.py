@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from zoo.errors import ConfigError
+from zoo.settings import at_least, check_types
 
 
 @dataclass(frozen=True)
@@ -12,7 +12,7 @@ class CheckpointConfig:
     """When to save, and what to keep.
 
     Raises:
-        ConfigError: `every` or `keep` below 1.
+        ConfigError: `every` or `keep` below 1, or a value of another type.
     """
 
     every: int | None = None
@@ -28,7 +28,6 @@ class CheckpointConfig:
     """Write in the background while training goes on."""
 
     def __post_init__(self) -> None:
-        if self.every is not None and self.every < 1:
-            raise ConfigError(f"checkpoint.every = {self.every}; use 1 or more steps, or None")
-        if self.keep < 1:
-            raise ConfigError(f"checkpoint.keep = {self.keep}; use 1 or more")
+        check_types(self, "checkpoint.")
+        at_least("checkpoint.every", self.every, 1)
+        at_least("checkpoint.keep", self.keep, 1)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from zoo.errors import ConfigError, near_matches
+from zoo.settings import at_least, check_types
 
 Packing = Literal["concat", "first_fit"]
 
@@ -59,16 +60,13 @@ class DataConfig:
 
     def validate(self) -> None:
         """Raise `ConfigError` for values that are meaningless or clash; reads no file."""
-        _at_least("batch_size", self.batch_size, 1)
-        _at_least("length", self.length, 1)
-        _at_least("prefetch", self.prefetch, 0)
-        if self.max_documents is not None:
-            _at_least("max_documents", self.max_documents, 1)
+        check_types(self, "data.")
+        for field in ("batch_size", "length", "max_documents"):
+            at_least(f"data.{field}", getattr(self, field), 1)
+        at_least("data.prefetch", self.prefetch, 0)
         for field in ("path", "validation_path", "dataset", "text_column", "dataset_split"):
             if getattr(self, field) == "":
                 raise ConfigError(f"data.{field} is an empty string; leave it out instead")
-        if self.packing not in ("concat", "first_fit"):
-            raise ConfigError(f"data.packing = {self.packing!r}; use concat or first_fit")
         self._validate_source()
         self._validate_tokenizer()
 
@@ -117,7 +115,7 @@ class DataConfig:
             )
         if self.tokenizer == "bpe":
             # 256 bytes and the end-of-document token come before the first merge.
-            _at_least("vocab_size", self.vocab_size, 258)
+            at_least("data.vocab_size", self.vocab_size, 258)
         elif self.vocab_size != DataConfig.vocab_size:
             raise ConfigError(
                 f"data.vocab_size = {self.vocab_size} has no effect with data.tokenizer = "
@@ -130,8 +128,3 @@ def cache_root(config: DataConfig) -> Path:
     if config.cache_dir is not None:
         return Path(config.cache_dir).expanduser()
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "postnorm-zoo"
-
-
-def _at_least(field: str, value: int, least: int) -> None:
-    if value < least:
-        raise ConfigError(f"data.{field} = {value}; use {least} or more")

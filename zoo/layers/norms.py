@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Literal
+from typing import Literal, assert_never
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from zoo.errors import ConfigError
 from zoo.layers import weight
+from zoo.settings import check_types
 
 NormKind = Literal["layer_norm", "rms_norm"]
 
@@ -22,11 +24,19 @@ class NormSpec:
         kind: `layer_norm` (Ba et al. 2016) or `rms_norm` (Zhang and Sennrich 2019).
         eps: added to the variance (or mean square) before the root.
         bias: whether a layer norm has a shift; rms norms never have.
+
+    Raises:
+        ConfigError: on another kind, or an eps that is not above 0.
     """
 
     kind: NormKind = "layer_norm"
     eps: float = 1e-5
     bias: bool = True
+
+    def __post_init__(self) -> None:
+        check_types(self, "norm.")
+        if not self.eps > 0.0:
+            raise ConfigError(f"norm.eps = {self.eps}: must be above 0")
 
 
 class Norm(nnx.Module):
@@ -41,8 +51,13 @@ class Norm(nnx.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         """[..., size] to the same shape and dtype."""
         y = x.astype(jnp.float32)
-        if self.spec.kind == "layer_norm":
-            y = y - jnp.mean(y, axis=-1, keepdims=True)
+        match self.spec.kind:
+            case "layer_norm":
+                y = y - jnp.mean(y, axis=-1, keepdims=True)
+            case "rms_norm":
+                pass
+            case unknown:
+                assert_never(unknown)
         y = y * jax.lax.rsqrt(jnp.mean(y * y, axis=-1, keepdims=True) + self.spec.eps)
         y = y * self.gain[...]
         if hasattr(self, "bias"):

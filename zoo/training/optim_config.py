@@ -5,9 +5,10 @@ from __future__ import annotations
 import dataclasses
 import math
 import re
-from typing import Literal, get_args
+from typing import Literal
 
-from zoo.errors import ConfigError, choices, near_matches
+from zoo.errors import ConfigError
+from zoo.settings import check_types
 
 OptimizerName = Literal["adamw", "adafactor", "lion", "muon", "sgd"]
 ScheduleName = Literal["constant", "linear", "cosine", "inverse_sqrt", "wsd"]
@@ -64,22 +65,12 @@ class OptimConfig:
         Raises:
             ConfigError: naming the field, its value and what is accepted.
         """
-        self._check_names()
+        check_types(self, "optim.")
         self._check_numbers()
         for pattern in self.freeze:
             parse_freeze(pattern)
         if steps is not None:
             self._check_lengths(steps)
-
-    def _check_names(self) -> None:
-        named = (("name", self.name, OptimizerName), ("schedule", self.schedule, ScheduleName))
-        for field, value, accepted in named:
-            known = get_args(accepted)
-            if value is not None and value not in known:
-                raise ConfigError(
-                    f"optim.{field} = {value!r} is unknown{near_matches(str(value), known)}; "
-                    f"use {choices(known)}"
-                )
 
     def _check_numbers(self) -> None:
         def check(field: str, holds: bool, accepted: str) -> None:

@@ -13,7 +13,8 @@ from zoo.checkpoints import Checkpoints, check_identity
 from zoo.checkpoints.pretrained import load_pretrained, read_config
 from zoo.errors import CheckpointError, ConfigError
 from zoo.layers import weight
-from zoo.training.config import TrainConfig, flatten, resolve_run
+from zoo.settings import flatten
+from zoo.training.config import TrainConfig, resolve_run
 from zoo.training.schedules import extendable
 from zoo.training.setup import Run
 from zoo.training.step import State
@@ -114,15 +115,21 @@ def refuse_other_run(config: TrainConfig) -> None:
 
 def _check_settings(config: TrainConfig, settings: dict[str, Any]) -> None:
     """The model first, then all other settings."""
-    saved, asked = _flat(settings), flatten(config)
+    saved, asked = flatten(settings), flatten(config)
     longer = extendable(config.optim) and config.steps > saved["steps"]
     free = (*_MAY_DIFFER, "steps") if longer else _MAY_DIFFER
     fields = [field for field in asked if field in saved and field not in free]
     model_first = sorted(fields, key=lambda field: not field.startswith("model."))
     difference = _difference(saved, asked, model_first)
     if difference:
+        why = ""
+        if difference.startswith("steps ") and config.steps > saved["steps"]:
+            why = (
+                f" (optim.schedule = {config.optim.schedule!r} follows the length of the run; "
+                "under constant or inverse_sqrt it could be given more)"
+            )
         raise ConfigError(
-            f"{config.workdir} holds a run with {difference}; "
+            f"{config.workdir} holds a run with {difference}{why}; "
             "use another --workdir, or the same value"
         )
 
@@ -172,16 +179,6 @@ def _difference(saved: dict[str, Any], asked: dict[str, Any], fields: list[str])
         if ours != theirs:
             return f"{field} = {theirs!r}, this one asks for {ours!r}"
     return ""
-
-
-def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    leaves: dict[str, Any] = {}
-    for name, value in tree.items():
-        if isinstance(value, dict):
-            leaves |= _flat(value, f"{prefix}{name}.")
-        else:
-            leaves[f"{prefix}{name}"] = value
-    return leaves
 
 
 def _plain(value: Any) -> Any:

@@ -15,6 +15,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from zoo.errors import ConfigError, choices
 from zoo.layers.weight import Weight
+from zoo.settings import check_types
 
 # Logical axis -> mesh axis; an axis that is not named here is replicated.
 RULES: dict[str, str] = {"embed": "fsdp"}
@@ -30,6 +31,7 @@ class MeshConfig:
 
     def validate(self, devices: int) -> None:
         """Raise ConfigError where the mesh does not fit `devices`."""
+        check_types(self, "mesh.")
         if self.fsdp < 1 or devices % self.fsdp:
             fit = [n for n in range(1, devices + 1) if devices % n == 0]
             raise ConfigError(
