@@ -114,6 +114,12 @@ def test_train_help_shows_the_defaults_of_the_config_file(run_zoo: Zoo, tmp_path
         (["train", "--optim.lr", "fast"], "use a number or none"),
         (["train", "--model.norm", "layernorm"], "did you mean layer_norm"),
         (["train", "--checkpoint.every", "0"], "checkpoint.every = 0"),
+        (["train", "--model.d-model", "0"], "model.d_model = 0"),
+        (["train", "--model.num-heads", "7"], "model.num_heads = 7 does not divide model.d_model"),
+        (["train", "--model.positions", "rotory"], "did you mean rotary?"),
+        (["train", "--model.dtype", "float16"], "use float32 or bfloat16"),
+        (["train", "--model.architecture", "encoder"], "use decoder"),
+        (["train", "--workdir", ""], "workdir = ''"),
         (["train", "--json"], "--json needs --dry-run"),
         (["train", "deep_norm"], "unexpected word 'deep_norm'"),
         (["generate", "--prompt", "x"], "--from TEXT is missing"),
@@ -128,6 +134,20 @@ def test_train_help_shows_the_defaults_of_the_config_file(run_zoo: Zoo, tmp_path
 )
 def test_bad_input_is_one_line_and_exit_2(run_zoo: Zoo, words: list[str], expected: str) -> None:
     assert expected in refused(run_zoo(*words))
+
+
+def test_a_config_file_with_an_unknown_field_is_bad_input(run_zoo: Zoo, tmp_path: Path) -> None:
+    file = config_file(tmp_path, "foo=1")
+    for command in ("train", "data"):
+        message = refused(run_zoo(command, "--config", file))
+        assert f"{file}, line 5, sets an unknown field: TrainConfig has no foo" in message
+
+
+def test_a_value_of_a_config_file_that_no_flag_would_take_is_bad_input(
+    run_zoo: Zoo, tmp_path: Path
+) -> None:
+    file = config_file(tmp_path, "steps='4'")
+    assert "steps = '4': use a whole number" in refused(run_zoo("train", "--config", file))
 
 
 def test_list_variants_as_json_has_every_variant(run_zoo: Zoo) -> None:
@@ -201,23 +221,64 @@ def test_flags_override_the_config_file(run_zoo: Zoo, trained: list[Any], tmp_pa
     assert config.optim.lr == 3e-4
 
 
-def test_a_dry_run_as_json_names_origins_and_writes_nothing(
-    run_zoo: Zoo, trained: list[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def plan(run_zoo: Zoo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+    """`plan("--steps", "5", config="seed=5")`: a tiny dry run's JSON."""
     monkeypatch.chdir(tmp_path)
     text, cache = tmp_path / "text.txt", tmp_path / "cache"
     text.write_text("the quick brown fox\n" * 200)
     data = ("--data.path", str(text), "--data.cache-dir", str(cache), "--data.length", "32")
-    words = ("--steps", "5", "--model.num-layers", "2", "--model.d-model", "16")
-    file = config_file(tmp_path, "seed=5")
-    code, out, _ = run_zoo("train", "--config", file, "--dry-run", "--json", *data, *words)
-    settings = json.loads(out)["settings"]
-    assert (code, trained) == (0, [])
+    small = ("--model.num-layers", "2", "--model.d-model", "16", "--data.batch-size", "4")
+
+    def run(*words: str, config: str = "") -> Any:
+        file = config_file(tmp_path, config)
+        code, out, _ = run_zoo(
+            "train", "--config", file, "--dry-run", "--json", *data, *small, *words
+        )
+        assert code == 0
+        return json.loads(out)
+
+    return run
+
+
+def test_a_dry_run_as_json_names_origins_and_writes_nothing(
+    plan: Callable[..., Any], trained: list[Any], tmp_path: Path
+) -> None:
+    settings = plan("--steps", "5", config="seed=5")["settings"]
+    assert trained == []
     assert settings["steps"] == {"value": 5, "origin": "flag"}
     assert settings["seed"] == {"value": 5, "origin": "config"}
     assert settings["model.num_heads"]["origin"] == "default"
-    left = {path.name for path in tmp_path.iterdir()} - {cache.name, "__pycache__"}
-    assert left == {text.name, Path(file).name}
+    left = {path.name for path in tmp_path.iterdir()} - {"cache", "__pycache__"}
+    assert left == {"text.txt", "mine.py"}
+
+
+def test_a_dry_run_knows_flags_from_values(plan: Callable[..., Any]) -> None:
+    words = ("--steps", "7", "--model.no-bias", "--optim.warmup", "none", "--seed=0")
+    settings = plan(*words, config="steps=7, data_seed=3")["settings"]
+    origins = {name: each["origin"] for name, each in settings.items()}
+    assert (origins["steps"], origins["seed"], origins["data_seed"]) == ("flag", "flag", "config")
+    assert (origins["model.bias"], origins["optim.warmup"]) == ("flag", "recipe")
+
+
+def test_a_dry_run_counts_what_the_backward_pass_keeps(plan: Callable[..., Any]) -> None:
+    def kept(*words: str) -> int:
+        return next(v for k, v in plan(*words)["memory_bytes"].items() if "activations" in k)
+
+    float32, rows, length, width, layers, vocab = 4, 4, 32, 16, 2, 256
+    # remat = full keeps the input of each layer, and outside of the layers at least the logits.
+    full = kept("--model.remat", "full")
+    inputs = float32 * rows * length * width * layers
+    assert (
+        inputs + float32 * rows * length * vocab
+        < full
+        < 2 * (inputs + 2 * float32 * rows * length * vocab)
+    )
+    deeper = kept("--model.remat", "full", "--model.num-layers", "4")
+    assert deeper - full == inputs
+    assert full < kept("--model.remat", "selective") < kept("--model.remat", "none")
+    split = kept("--model.remat", "full", "--optim.accumulate", "2")
+    assert 0.4 * full < split < 0.6 * full
 
 
 @pytest.mark.parametrize(

@@ -12,9 +12,9 @@ import pytest
 import zoo
 from tests.training.conftest import with_values
 from zoo.errors import ConfigError, ZooError
+from zoo.settings import flatten
 from zoo.training.config import (
     TrainConfig,
-    flatten,
     from_dict,
     load_config,
     origins,
@@ -106,12 +106,33 @@ def test_window_is_measured_against_the_rows() -> None:
         ({"data_seed": 2**32}, ["data_seed = 4294967296"]),
         ({"task": "langage_model"}, ["task = 'langage_model'", "did you mean language_model"]),
         ({"parallel": "ddp"}, ["parallel = 'ddp'", "jit or pmap"]),
+        ({"workdir": ""}, ["workdir = ''", "name a folder"]),
+        ({"workdir": " "}, ["workdir = ' '"]),
+        ({"steps": "4"}, ["steps = '4'", "a whole number"]),
+        ({"steps": True}, ["steps = True"]),
+        ({"tensorboard": 1}, ["tensorboard = 1", "True or False"]),
+        ({"sample_temperature": float("nan")}, ["sample_temperature = nan"]),
+        ({"model": "gpt2-small"}, ["model = 'gpt2-small'", "ModelConfig"]),
+        ({"model.positions": "rotory"}, ["model.positions = 'rotory'", "did you mean rotary?"]),
+        ({"model.norm": "layernorm"}, ["model.norm = 'layernorm'", "did you mean layer_norm?"]),
+        ({"model.dtype": "float16"}, ["model.dtype = 'float16'", "float32 or bfloat16"]),
+        ({"model.init": "kaiming"}, ["model.init = 'kaiming'", "xavier_normal"]),
+        ({"model.architecture": "encoder"}, ["model.architecture = 'encoder'", "use decoder"]),
+        ({"model.d_model": 0}, ["model.d_model = 0"]),
+        ({"model.num_layers": 2.0}, ["model.num_layers = 2.0", "a whole number"]),
+        ({"data.packing": "tight"}, ["data.packing = 'tight'", "concat or first_fit"]),
+        ({"data.batch_size": "8"}, ["data.batch_size = '8'"]),
+        ({"optim.name": "adam"}, ["optim.name = 'adam'", "did you mean adamw?"]),
+        ({"optim.schedule": "cos"}, ["optim.schedule = 'cos'", "wsd or None"]),
+        ({"optim.freeze": "emb"}, ["optim.freeze = 'emb'", "tuple"]),
+        ({"checkpoint.every": "often"}, ["checkpoint.every = 'often'"]),
+        ({"mesh.fsdp": "2"}, ["mesh.fsdp = '2'"]),
         ({"parallel": "pmap", "mesh.fsdp": 2}, ["mesh.fsdp = 2", "pmap"]),
         ({"optim.lr": -1.0}, ["optim.lr = -1.0"]),
         ({"optim.lr": float("nan")}, ["optim.lr = nan"]),
         ({"optim.accumulate": 0}, ["optim.accumulate = 0"]),
         ({"optim.ema": 1.5}, ["optim.ema = 1.5"]),
-        ({"model.num_heads": 7}, ["num_heads = 7", "d_model = 128"]),
+        ({"model.num_heads": 7}, ["model.num_heads = 7", "model.d_model = 128"]),
         ({"model.variant": "post"}, ["post", "post_norm"]),
         ({"data.length": 0}, ["data.length = 0"]),
     ],
@@ -125,11 +146,17 @@ def test_what_cannot_work_is_refused_with_field_and_value(
     assert all(word in str(refused.value) for word in words), refused.value
 
 
+def found_origins(
+    values: dict[str, Any], typed: frozenset[str] = frozenset()
+) -> dict[str, tuple[Any, str]]:
+    return origins(with_values(TrainConfig(), values), typed=typed, vocab_size=256)
+
+
 def test_every_value_says_where_it_came_from() -> None:
     base = with_values(TrainConfig(), {"model.variant": "post_norm", "data.length": 64})
     asked = with_values(base, {"optim.beta1": 0.8, "steps": 50})
     final = resolve_run(asked, vocab_size=256)
-    found = origins(final, asked, base)
+    found = origins(asked, typed={"optim.beta1", "steps"}, vocab_size=256)
     assert set(found) == set(flatten(final))
     expected = {
         "steps": (50, "flag"),
@@ -148,6 +175,41 @@ def test_every_value_says_where_it_came_from() -> None:
     assert {name: found[name] for name in expected} == expected
 
 
+def test_a_flag_that_repeats_the_config_file_is_a_flag() -> None:
+    values = {"optim.lr": 3e-3, "steps": 200}
+    found = found_origins(values, frozenset({"optim.lr"}))
+    assert found["optim.lr"] == (3e-3, "flag")
+    assert found["steps"] == (200, "config")
+    assert found_origins({}, frozenset({"steps"}))["steps"] == (600, "flag")
+
+
+def test_a_flag_that_opens_a_field_shows_what_filled_it() -> None:
+    typed = frozenset({"optim.warmup", "model.final_norm", "model.window"})
+    found = found_origins({"model.variant": "post_norm"}, typed)
+    assert found["optim.warmup"] == (150, "recipe")
+    assert found["model.final_norm"] == (False, "variant")
+    assert found["model.window"] == (None, "flag")
+
+
+def test_a_recipe_that_agrees_with_the_defaults_is_still_the_recipe() -> None:
+    found = found_origins({"model.variant": "mix_norm"})
+    assert found["optim.lr"] == (1e-3, "recipe")
+    assert found["optim.schedule"] == ("cosine", "recipe")
+    assert found["optim.clip_norm"] == (1.0, "default")
+    found = found_origins({"model.variant": "peri_norm"})
+    assert found["optim.lr"] == (1e-3, "optimizer")
+    assert found["optim.beta2"] == (0.95, "recipe")
+    found = found_origins({"model.variant": "peri_norm", "optim.beta2": 0.95})
+    assert found["optim.beta2"] == (0.95, "config")
+
+
+def test_a_recipes_rate_is_not_the_origin_under_another_optimizer() -> None:
+    found = found_origins({"model.variant": "post_norm", "optim.name": "adafactor"})
+    assert found["optim.lr"] == (1e-2, "optimizer")
+    assert found["optim.beta1"] == (None, "optimizer")
+    assert found["optim.schedule"][1] == "recipe"
+
+
 def test_config_survives_json() -> None:
     config = resolved({"optim.freeze": ("emb", "w1@0-2"), "model.window": 8})
     assert from_dict(json.loads(json.dumps(dataclasses.asdict(config)))) == config
@@ -160,6 +222,11 @@ def test_unknown_setting_of_a_saved_config_is_named() -> None:
         from_dict(saved)
 
 
+USING = (
+    "from dataclasses import replace\nfrom zoo.training.config import ModelConfig, TrainConfig\n\n"
+)
+
+
 @pytest.mark.parametrize(
     ("content", "said"),
     [
@@ -167,7 +234,27 @@ def test_unknown_setting_of_a_saved_config_is_named() -> None:
         ("x = ", "does not run"),
         ("import nothing_like_this", "does not run"),
         ("def config(): return 1", "returns a int"),
+        (USING + "def config(): return TrainConfig(steps='4')", "steps = '4': use a whole number"),
         ("x = 1", "no function config"),
+        ("def config(:", r"line 1, .*SyntaxError"),
+        (
+            USING + "def config():\n    return TrainConfig(foo=1)",
+            "line 5, .*TrainConfig has no foo",
+        ),
+        (USING + "def config(): return TrainConfig(step=1)", r"did you mean steps\?"),
+        (USING + "def config(): return TrainConfig(lr=1)", r"did you mean optim.lr\?"),
+        (
+            USING + "def config(): return ModelConfig(d_modl=1)",
+            "ModelConfig .*did you mean d_model",
+        ),
+        (USING + "def config(): return replace(TrainConfig(), stepz=1)", "did you mean steps"),
+        ("def config():\n    return TrainConfig()", "line 2, does not run: NameError"),
+        ("def config(): return {}['lr']", "KeyError: 'lr'"),
+        ("def config(): return int('x')", "ValueError"),
+        ("def config(): return open('/no/such')", "FileNotFoundError"),
+        ("x = 1 / 0", "line 1, .*ZeroDivisionError"),
+        ("import zoo\nzoo.nothing", "line 2, .*AttributeError"),
+        ("import zoo\nzoo.get_variant('dep_norm')", "line 2, .*did you mean deep_norm"),
     ],
 )
 def test_file_that_is_no_config_is_refused(tmp_path: Path, content: str | None, said: str) -> None:

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 import tyro
 
 from zoo.cli.flags import parse
-from zoo.cli.tables import as_json
+from zoo.training.trackers import dumps
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,5 +42,5 @@ def run(args: Sequence[str]) -> int:
         num_encoder_layers=options.num_encoder_layers,
         d_model=options.d_model,
     )
-    print(as_json(description.to_json()) if options.json else description)
+    print(dumps(description.to_json(), indent=2) if options.json else description)
     return 0

@@ -6,7 +6,8 @@ import dataclasses
 from collections.abc import Sequence
 
 from zoo.cli.flags import parse
-from zoo.cli.tables import as_json, pairs
+from zoo.cli.tables import pairs
+from zoo.training.trackers import dumps
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,7 +24,7 @@ def run(args: Sequence[str]) -> int:
 
     found = environment()
     if options.json:
-        print(as_json(found))
+        print(dumps(found, indent=2))
         return 0
     packages = {name: version or "missing" for name, version in found.pop("packages").items()}
     devices = [f"{device['count']} x {device['kind']}" for device in found["devices"]]

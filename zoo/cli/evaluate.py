@@ -9,9 +9,10 @@ from typing import Annotated
 import tyro
 
 from zoo.cli.flags import parse, value_of
-from zoo.cli.tables import as_json, pairs
+from zoo.cli.tables import pairs
 from zoo.data.config import DataConfig
 from zoo.errors import ConfigError, choices, near_matches
+from zoo.training.trackers import dumps
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,5 +53,5 @@ def run(args: Sequence[str]) -> int:
     options.data.validate()
     config = dataclasses.replace(base, task=options.task, data=options.data)
     figures = evaluate_workdir(folder, config=config, max_batches=options.max_batches)
-    print(as_json(figures) if options.json else pairs(figures))
+    print(dumps(figures, indent=2) if options.json else pairs(figures))
     return 0

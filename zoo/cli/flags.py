@@ -87,18 +87,26 @@ def parse(kind: type[T], args: Sequence[str], *, command: str, default: T | None
         ConfigError: on an unknown flag (naming near matches) or a value that cannot be
             read, and whatever the dataclass itself raises on construction.
     """
+    return parse_typed(kind, args, command=command, default=default)[0]
+
+
+def parse_typed(
+    kind: type[T], args: Sequence[str], *, command: str, default: T | None = None
+) -> tuple[T, frozenset[str]]:
+    """As `parse`, with the dotted names of the fields that `args` set."""
     flags = list(flags_of(kind, default))
     if any(word in ("-h", "--help") for word in args):
         print(help_text(kind, flags, command))
         raise SystemExit(0)
-    words = _normalise(args, flags, command)
+    words, seen = _normalise(args, flags, command)
+    typed = frozenset(flag.name.replace("-", "_") for flag in seen)
     import tyro
 
     caught = io.StringIO()
     try:
         with contextlib.redirect_stderr(caught), contextlib.redirect_stdout(caught):
             made: T = tyro.cli(kind, default=cast(Any, default), args=words, prog=f"zoo {command}")
-            return made
+            return made, typed
     except SystemExit as stop:
         raise _failure(stop, caught.getvalue(), command) from None
 
@@ -150,8 +158,14 @@ def help_text(kind: type, flags: Sequence[Flag], command: str) -> str:
     return "\n".join(lines).rstrip()
 
 
-def _normalise(args: Sequence[str], flags: Sequence[Flag], command: str) -> list[str]:
-    """The words as tyro wants them, after every check that gives a better message here."""
+def _normalise(
+    args: Sequence[str], flags: Sequence[Flag], command: str
+) -> tuple[list[str], set[Flag]]:
+    """The words as tyro wants them, after every check that gives a better message here.
+
+    Returns:
+        (words, flags that were given).
+    """
     named = [flag for flag in flags if not flag.positional]
     places = [flag for flag in flags if flag.positional]
     known = {name: flag for flag in named for name in flag.spellings}
@@ -177,7 +191,7 @@ def _normalise(args: Sequence[str], flags: Sequence[Flag], command: str) -> list
     for flag in flags:
         if flag.default is dataclasses.MISSING and flag not in seen:
             raise ConfigError(f"{_shown(flag)} is missing; see zoo {command} --help")
-    return words
+    return words, seen
 
 
 def _take(flag: Flag, rest: list[str], known: Mapping[str, Flag]) -> list[str]:

@@ -9,7 +9,8 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from zoo.cli.flags import parse
-from zoo.cli.tables import as_json, table
+from zoo.cli.tables import table
+from zoo.training.trackers import dumps
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,7 +32,7 @@ def run(args: Sequence[str]) -> int:
     }
     entries = listers[options.what]()
     if options.json:
-        print(as_json(entries))
+        print(dumps(entries, indent=2))
     else:
         rows = [[_cell(value) for value in entry.values()] for entry in entries]
         print(table(rows, header=list(entries[0])))

@@ -1,8 +1,7 @@
-"""Tables and JSON on stdout."""
+"""Tables on stdout."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -23,8 +22,3 @@ def pairs(figures: Mapping[str, Any]) -> str:
     width = max(map(len, figures))
     shown = {key: f"{v:.6g}" if isinstance(v, float) else v for key, v in figures.items()}
     return "\n".join(f"{name:<{width}}  {value}" for name, value in shown.items())
-
-
-def as_json(value: Any) -> str:
-    """Indented JSON; NaN and infinities, which JSON lacks, are refused by a ValueError."""
-    return json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)

@@ -8,10 +8,10 @@ from typing import Annotated
 
 import tyro
 
-from zoo.cli.flags import parse, value_of
-from zoo.cli.tables import as_json
+from zoo.cli.flags import parse_typed, value_of
 from zoo.errors import ConfigError
 from zoo.training.config import TrainConfig, load_config
+from zoo.training.trackers import dumps
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,7 +29,8 @@ class TrainOptions:
     config: str | None = None
     """A Python file with a function config(); the defaults shown here are then its."""
     dry_run: bool = False
-    """Show every value with its origin, sizes and the learning-rate curve; write nothing."""
+    """Show every value with its origin, sizes and the learning-rate curve; leave the workdir
+    as it is (the text's token cache is filled)."""
     json: bool = False
     """With --dry-run: print JSON."""
     run: Annotated[TrainConfig, tyro.conf.arg(name="")] = dataclasses.field(
@@ -40,14 +41,15 @@ class TrainOptions:
 def run(args: Sequence[str]) -> int:
     path = value_of("config", args)
     base = TrainConfig() if path is None else load_config(path)
-    options = parse(TrainOptions, args, command="train", default=TrainOptions(run=base))
+    default = TrainOptions(run=base)
+    options, typed = parse_typed(TrainOptions, args, command="train", default=default)
     if options.json and not options.dry_run:
         raise ConfigError("--json needs --dry-run; a run writes metrics.jsonl and summary.json")
     if options.dry_run:
         from zoo.training.dry_run import dry_run
 
-        plan = dry_run(options.run, base)
-        print(as_json(plan.to_json()) if options.json else plan)
+        plan = dry_run(options.run, typed)
+        print(dumps(plan.to_json(), indent=2) if options.json else plan)
         return 0
     from zoo.training.loop import EXIT_CODES, train
 

@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import importlib.util
-from collections.abc import Iterator, Mapping
+import re
+import traceback
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 from zoo.checkpoints import CheckpointConfig
 from zoo.data.config import DataConfig
-from zoo.errors import ConfigError, choices, near_matches
+from zoo.errors import ConfigError, ZooError, choices, near_matches
 from zoo.models.config import ModelConfig
 from zoo.models.config import resolve as resolve_model
+from zoo.settings import at_least, check_types, flatten
 from zoo.tasks import TASKS
 from zoo.training.optim_config import OptimConfig, optimizer_defaults
 from zoo.training.schedules import recipe_warmup
 from zoo.training.sharding import MeshConfig
 from zoo.variants.registry import get_variant
 from zoo.variants.variant import Recipe
+
+# What a config file gets wrong by its own doing; anything else is no longer its author's fault.
+_OWN_ERRORS = (
+    *(ArithmeticError, AssertionError, AttributeError, ImportError, LookupError, NameError),
+    *(OSError, SyntaxError, TypeError, ValueError),
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,23 +71,21 @@ class TrainConfig:
 
     def validate(self) -> None:
         """Raise ConfigError, VariantError or DataError for what no text could make right."""
-        for field in ("steps", "log_every"):
-            _at_least(field, getattr(self, field), 1)
-        for field in ("eval_every", "eval_batches"):
-            if getattr(self, field) is not None:
-                _at_least(field, getattr(self, field), 1)
-        _at_least("sample_tokens", self.sample_tokens, 0)
+        check_types(self)
+        if not self.workdir.strip():
+            raise ConfigError(f"workdir = {self.workdir!r}: name a folder, such as runs/a")
+        for field in ("steps", "log_every", "eval_every", "eval_batches"):
+            at_least(field, getattr(self, field), 1)
+        at_least("sample_tokens", self.sample_tokens, 0)
         for field in ("seed", "data_seed"):
             value = getattr(self, field)
             if value is not None and not 0 <= value < 2**32:
                 raise ConfigError(f"{field} = {value}: a seed lies in 0 to 2^32 - 1")
-        if self.sample_temperature < 0.0:
+        if not self.sample_temperature >= 0.0:
             raise ConfigError(f"sample_temperature = {self.sample_temperature}: use 0 or more")
         if self.task not in TASKS:
             hint = near_matches(self.task, TASKS)
             raise ConfigError(f"task = {self.task!r} is not known{hint}; tasks: {choices(TASKS)}")
-        if self.parallel not in ("jit", "pmap"):
-            raise ConfigError(f"parallel = {self.parallel!r}; use jit or pmap")
         if self.parallel == "pmap" and self.mesh.fsdp != 1:
             raise ConfigError(
                 f"mesh.fsdp = {self.mesh.fsdp} with parallel = 'pmap': pmap replicates parameters; "
@@ -85,7 +93,7 @@ class TrainConfig:
             )
         self.data.validate()
         self.optim.validate(self.steps)
-        resolve_model(dataclasses.replace(self.model, max_length=_max_length(self)))
+        _resolved_model(self)
         longest = self.model.max_length
         if longest is not None and self.data.length > longest:
             raise ConfigError(
@@ -100,6 +108,22 @@ class TrainConfig:
             )
 
 
+_KINDS: Mapping[str, type[Any]] = {
+    kind.__name__: kind
+    for kind in (TrainConfig, ModelConfig, DataConfig, OptimConfig, CheckpointConfig, MeshConfig)
+}
+# What fills a field that is left open, where that is not the rest of the run.
+_OPEN = {
+    "model.vocab_size": "text",
+    "model.embedding_norm": "variant",
+    "model.final_norm": "variant",
+    "model.qk_norm": "variant",
+}
+_UNKNOWN_FIELD = re.compile(
+    r"(?P<kind>\w+)\.__init__\(\) got an unexpected keyword argument '(?P<field>\w+)'"
+)
+
+
 def resolve_run(config: TrainConfig, *, vocab_size: int | None = None) -> TrainConfig:
     """The same run with nothing left open.
 
@@ -109,95 +133,78 @@ def resolve_run(config: TrainConfig, *, vocab_size: int | None = None) -> TrainC
     Raises:
         ZooError: on whatever cannot work.
     """
-    config.validate()
-    known = config.model.vocab_size
-    if known is not None and vocab_size is not None and known < vocab_size:
-        raise ConfigError(
-            f"model.vocab_size = {known} is smaller than the tokenizer's {vocab_size}; "
-            "use that or more, or leave it out"
-        )
-    model = dataclasses.replace(
-        config.model,
-        vocab_size=known or vocab_size,
-        max_length=_max_length(config),
-    )
-    recipe = get_variant(config.model.variant).recipe
-    tenth = max(1, config.steps // 10)
-    every = config.eval_every or tenth
-    return dataclasses.replace(
-        config,
-        data_seed=config.seed if config.data_seed is None else config.data_seed,
-        eval_every=every,
-        model=resolve_model(model),
-        optim=resolve_optim(config.optim, recipe, config.steps),
-        checkpoint=dataclasses.replace(config.checkpoint, every=config.checkpoint.every or every),
-    )
-
-
-def resolve_optim(optim: OptimConfig, recipe: Recipe, steps: int) -> OptimConfig:
-    """Fill what is None: from the recipe, else from the optimizer's defaults."""
-    defaults = optimizer_defaults(optim.name)
-    # A recipe's rate, betas and decay were found with Adam and mean nothing to the others.
-    adam = optim.name == "adamw"
-    advised = {
-        "lr": recipe.lr if adam else None,
-        "weight_decay": recipe.weight_decay if adam else None,
-        "beta2": recipe.beta2 if adam else None,
-        "schedule": recipe.schedule,
-        "clip_norm": recipe.clip_norm,
-        "warmup": _warmup(recipe, steps),
-    }
-    general = defaults | {"schedule": "cosine", "clip_norm": 1.0, "warmup": min(100, steps // 4)}
-    filled: dict[str, Any] = {}
-    for field in ("lr", "weight_decay", "beta1", "beta2", "schedule", "clip_norm", "warmup"):
-        if getattr(optim, field) is None:
-            value = advised.get(field)
-            filled[field] = general.get(field) if value is None else value
-    resolved = dataclasses.replace(optim, **filled)
-    resolved.validate(steps)
-    return resolved
+    return _resolve(config, vocab_size)[0]
 
 
 def origins(
-    resolved: TrainConfig, asked: TrainConfig, base: TrainConfig
+    asked: TrainConfig, *, typed: Collection[str] = (), vocab_size: int | None = None
 ) -> dict[str, tuple[Any, str]]:
-    """Every dotted field with its value and where it came from.
+    """Every dotted field of the resolved run with its value and where it came from.
 
     Args:
         asked: what the user gave, before resolving.
-        base: what the config file gave, before flags.
+        typed: dotted fields that were given as flags.
+        vocab_size: as in `resolve_run`.
 
     Returns:
-        field to (value, origin); origins are `flag`, `config`, `default`, `recipe`,
-        `optimizer` (its default), `variant`, `text` and `run` (follows from other fields).
+        field to (value, origin). A field that was left open has the origin of what filled it:
+        `recipe`, `optimizer` (its default), `variant`, `text`, `run` (follows from other fields)
+        or `default`. Of the others one that was typed is a `flag`, one that differs from the
+        default was set by the `config` file, and the rest is `default`: so is a value that the
+        file sets to what it is anyway.
+
+    Raises:
+        ZooError: on whatever cannot work.
     """
-    recipe = get_variant(asked.model.variant).recipe
-    values, given = flatten(resolved), flatten(asked)
-    file, plain = flatten(base), flatten(TrainConfig())
-    found = {}
-    for field, value in values.items():
-        if given[field] != file[field]:
-            origin = "flag"
-        elif given[field] != plain[field]:
-            origin = "config"
-        elif value == plain[field]:
-            origin = "default"
-        else:
-            origin = _filled_from(field, resolved, recipe)
-        found[field] = (value, origin)
-    return found
+    resolved, filled = _resolve(asked, vocab_size)
+    given, plain = flatten(asked), flatten(TrainConfig())
+
+    def origin(field: str) -> str:
+        if field in filled:
+            return filled[field]
+        if field in typed:
+            return "flag"
+        return "default" if given[field] == plain[field] else "config"
+
+    return {field: (value, origin(field)) for field, value in flatten(resolved).items()}
 
 
-def flatten(config: Any, prefix: str = "") -> dict[str, Any]:
-    """The leaves of nested dataclasses by dotted name."""
-    leaves: dict[str, Any] = {}
-    for field in dataclasses.fields(config):
-        value = getattr(config, field.name)
-        if dataclasses.is_dataclass(value):
-            leaves |= flatten(value, f"{prefix}{field.name}.")
-        else:
-            leaves[f"{prefix}{field.name}"] = value
-    return leaves
+def resolve_optim(
+    optim: OptimConfig, recipe: Recipe, steps: int
+) -> tuple[OptimConfig, dict[str, str]]:
+    """Fill what is None: from the recipe, else from the optimizer's defaults, else from ours.
+
+    Returns:
+        (filled, origin of each field that was None: `recipe`, `optimizer` or `default`).
+
+    Raises:
+        ConfigError: when the result cannot work in a run of `steps`.
+    """
+    # A recipe's rate, betas and decay were found with Adam and mean nothing to the others.
+    adam = optim.name == "adamw"
+    sources: dict[str, dict[str, Any]] = {
+        "recipe": {
+            "lr": recipe.lr if adam else None,
+            "weight_decay": recipe.weight_decay if adam else None,
+            "beta2": recipe.beta2 if adam else None,
+            "schedule": recipe.schedule,
+            "clip_norm": recipe.clip_norm,
+            "warmup": _warmup(recipe, steps),
+        },
+        "optimizer": dict(optimizer_defaults(optim.name)),
+        "default": {"schedule": "cosine", "clip_norm": 1.0, "warmup": min(100, steps // 4)},
+    }
+    values: dict[str, Any] = {}
+    came_from: dict[str, str] = {}
+    for field in ("lr", "weight_decay", "beta1", "beta2", "schedule", "clip_norm", "warmup"):
+        if getattr(optim, field) is None:
+            # A beta that nobody gives is one that the optimizer does not read.
+            known = (name for name in sources if sources[name].get(field) is not None)
+            came_from[field] = next(known, "optimizer")
+            values[field] = sources[came_from[field]].get(field)
+    resolved = dataclasses.replace(optim, **values)
+    resolved.validate(steps)
+    return resolved, came_from
 
 
 def from_dict(saved: Mapping[str, Any]) -> TrainConfig:
@@ -210,7 +217,8 @@ def load_config(path: str | Path) -> TrainConfig:
     """The `config()` of a Python file.
 
     Raises:
-        ConfigError: when the file is missing, does not run, or returns something else.
+        ConfigError: when the file is missing, does not run (naming the line), or returns
+            something else.
     """
     file = Path(path)
     if not file.is_file():
@@ -219,18 +227,62 @@ def load_config(path: str | Path) -> TrainConfig:
     if spec is None or spec.loader is None:
         raise ConfigError(f"config {file}: not a Python file; its name ends in .py")
     module = importlib.util.module_from_spec(spec)
-    try:
+    with _blaming(file):
         spec.loader.exec_module(module)
-    except (SyntaxError, ImportError, NameError, AttributeError, TypeError) as error:
-        raise ConfigError(f"config {file} does not run: {error}") from error
     if not callable(getattr(module, "config", None)):
         raise ConfigError(f"config {file} has no function config() that returns a TrainConfig")
-    made = module.config()
+    with _blaming(file):
+        made = module.config()
     if not isinstance(made, TrainConfig):
         raise ConfigError(
             f"config {file}: config() returns a {type(made).__name__}, not a TrainConfig"
         )
+    with _blaming(file):
+        check_types(made)
     return made
+
+
+def _resolve(config: TrainConfig, vocab_size: int | None) -> tuple[TrainConfig, dict[str, str]]:
+    """(the run with nothing left open, where each field that was open got its value)."""
+    config.validate()
+    known = config.model.vocab_size
+    if known is not None and vocab_size is not None and known < vocab_size:
+        raise ConfigError(
+            f"model.vocab_size = {known} is smaller than the tokenizer's {vocab_size}; "
+            "use that or more, or leave it out"
+        )
+    recipe = get_variant(config.model.variant).recipe
+    optim, came_from = resolve_optim(config.optim, recipe, config.steps)
+    every = config.eval_every or max(1, config.steps // 10)
+    resolved = dataclasses.replace(
+        config,
+        data_seed=config.seed if config.data_seed is None else config.data_seed,
+        eval_every=every,
+        model=_resolved_model(config, vocab_size),
+        optim=optim,
+        checkpoint=dataclasses.replace(config.checkpoint, every=config.checkpoint.every or every),
+    )
+    filled = {f"optim.{field}": origin for field, origin in came_from.items()}
+    values = flatten(resolved)
+    for field, value in flatten(config).items():
+        if value is None and values[field] is not None and field not in filled:
+            filled[field] = _OPEN.get(field, "run")
+    return resolved, filled
+
+
+def _resolved_model(config: TrainConfig, vocab_size: int | None = None) -> ModelConfig:
+    """The run's model; what `create_model` calls d_model is model.d_model here."""
+    model = dataclasses.replace(
+        config.model,
+        vocab_size=config.model.vocab_size or vocab_size,
+        max_length=_max_length(config),
+    )
+    try:
+        return resolve_model(model)
+    except ConfigError as error:
+        names = "|".join(field.name for field in dataclasses.fields(ModelConfig))
+        message = re.sub(rf"(?<![\w.])({names})(?= = )", r"model.\1", str(error))
+        raise ConfigError(message) from error
 
 
 def _max_length(config: TrainConfig) -> int:
@@ -244,20 +296,6 @@ def _warmup(recipe: Recipe, steps: int) -> int | None:
     if recipe.warmup_fraction is not None:
         return recipe_warmup(round(recipe.warmup_fraction * steps), steps)
     return None
-
-
-def _filled_from(field: str, resolved: TrainConfig, recipe: Recipe) -> str:
-    room, _, name = field.rpartition(".")
-    if field == "model.vocab_size":
-        return "text"
-    if room == "model":
-        return "variant" if name in ("embedding_norm", "final_norm", "qk_norm") else "run"
-    if room == "optim":
-        advised = resolve_optim(OptimConfig(name=resolved.optim.name), recipe, resolved.steps)
-        general = resolve_optim(OptimConfig(name=resolved.optim.name), Recipe(), resolved.steps)
-        from_recipe = getattr(advised, name) != getattr(general, name) or name == "warmup"
-        return "recipe" if from_recipe else "optimizer"
-    return "run"
 
 
 def _build(kind: Any, saved: Mapping[str, Any], prefix: str) -> Any:
@@ -275,11 +313,44 @@ def _build(kind: Any, saved: Mapping[str, Any], prefix: str) -> Any:
     return kind(**values)
 
 
+@contextlib.contextmanager
+def _blaming(file: Path) -> Iterator[None]:
+    """Errors of a config file as one ConfigError with the file and the line."""
+    try:
+        yield
+    except _OWN_ERRORS as error:
+        raise ConfigError(f"config {file}{_line(file, error)} {_reason(error)}") from error
+
+
+def _line(file: Path, error: BaseException) -> str:
+    """`, line 7`: the last line of the file that was running, or that cannot be parsed."""
+    frames = traceback.extract_tb(error.__traceback__)
+    places = [(frame.filename, frame.lineno) for frame in frames]
+    if isinstance(error, SyntaxError):
+        places.append((error.filename or "", error.lineno))
+    own = [line for name, line in places if line and Path(name).resolve() == file.resolve()]
+    return f", line {own[-1]}," if own else ""
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, ZooError):
+        return f"asks for what cannot work: {error}"
+    unknown = _UNKNOWN_FIELD.match(str(error))
+    kind = _KINDS.get(unknown["kind"]) if unknown else None
+    if unknown is not None and kind is not None:
+        fields = [field.name for field in dataclasses.fields(kind)]
+        hint = near_matches(unknown["field"], fields) or _elsewhere(unknown["field"])
+        return f"sets an unknown field: {kind.__name__} has no {unknown['field']}{hint}"
+    words = error.msg if isinstance(error, SyntaxError) else error
+    return f"does not run: {type(error).__name__}: {words}"
+
+
+def _elsewhere(field: str) -> str:
+    """Where a field of that name stands, when it is another config's."""
+    found = [name for name in flatten(TrainConfig()) if name.rpartition(".")[2] == field]
+    return f" (did you mean {choices(found)}?)" if found else ""
+
+
 def _near_files(file: Path) -> str:
     names: Iterator[str] = (path.name for path in file.parent.glob("*.py"))
     return near_matches(file.name, names)
-
-
-def _at_least(field: str, value: int, least: int) -> None:
-    if value < least:
-        raise ConfigError(f"{field} = {value}; use {least} or more")

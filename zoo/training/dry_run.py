@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 import jax
@@ -30,7 +30,8 @@ class DryRun:
         settings: dotted field to (value, origin).
         parameters: number by role, biases and gains under their own names.
         flops_per_step: of the matrix products, forward and backward.
-        memory_bytes: parameters, optimizer state and (roughly) saved activations.
+        memory_bytes: on each device: parameters, optimizer state, and what the forward pass
+            keeps for the backward pass, before the compiler's own savings and scratch space.
         tokens: that the run predicts; epochs: how often that reads the text.
         learning_rates: over the run, 60 points.
         peak_flops: FLOP/s that one large matrix product reaches here, over all devices.
@@ -74,7 +75,7 @@ class DryRun:
             f"{self.peak_flops / 1e9:,.0f} GFLOP/s of one large matrix product here"
         )
         for name, size in self.memory_bytes.items():
-            yield f"memory      {size / 2**20:,.1f} MiB {name}"
+            yield f"memory      about {size / 2**20:,.1f} MiB {name} on each device"
         yield f"text        {self.tokens:,} tokens, {self.epochs:.3g} epochs"
         yield f"lr          {_spark(self.learning_rates)}  peak {max(self.learning_rates):.2e}"
         yield from (f"note        {note}" for note in self.notes)
@@ -84,8 +85,15 @@ class DryRun:
         return self.flops_per_step * float(self.settings["steps"][0])
 
 
-def dry_run(config: TrainConfig, base: TrainConfig) -> DryRun:
-    """The plan of a run; `base` is what the config file gave before flags."""
+def dry_run(config: TrainConfig, typed: Collection[str] = ()) -> DryRun:
+    """The plan of a run; nothing is compiled for it or written to the workdir.
+
+    Args:
+        typed: dotted fields that were given as flags.
+
+    Raises:
+        ZooError: on whatever cannot work.
+    """
     run = prepare(config)
     shapes, weights = weight.split(run.model)
     budget = run.data.budget(config.steps)
@@ -93,7 +101,7 @@ def dry_run(config: TrainConfig, base: TrainConfig) -> DryRun:
     peak = run.config.optim.lr or 0.0
     points = np.linspace(0, config.steps - 1, num=min(60, config.steps)).round().astype(int)
     return DryRun(
-        settings=origins(run.config, config, base),
+        settings=origins(config, typed=typed, vocab_size=run.data.vocab_size),
         parameters=_parameters(weights, shapes),
         flops_per_step=_flops(run, weights, shapes),
         memory_bytes=_memory(run),
@@ -155,9 +163,31 @@ def _memory(run: Run) -> dict[str, int]:
 
     params = size(run.template["params"])
     return {
-        "of parameters on each device": params,
-        "of optimizer state and averages on each device": size(run.template) - params,
+        "of parameters": params,
+        "of optimizer state and averages": size(run.template) - params,
+        "of activations kept for the backward pass": _activations(run),
     }
+
+
+def _activations(run: Run) -> int:
+    """Bytes that a micro-batch's forward pass keeps on each device, read off its trace.
+
+    Tracing runs no compiler, so it cannot know what fusion saves or scratch space adds.
+    """
+    data, parts = run.config.data, run.config.optim.accumulate * len(jax.devices())
+    rows = np.ones((data.batch_size // parts, data.length + 1), np.int32)
+    batch = run.task.batch({"tokens": rows, "segment_ids": rows}, data.separate_documents)
+
+    def kept(params: Any, batch: Any) -> list[jax.Array]:
+        _, backward = jax.vjp(
+            lambda params: run.core.loss(params, batch, jax.random.key(0)).objective, params
+        )
+        given = {id(leaf) for leaf in jax.tree.leaves((params, batch))}
+        return [leaf for leaf in jax.tree.leaves(backward) if id(leaf) not in given]
+
+    shapes, _ = weight.split(run.model)
+    residuals = jax.eval_shape(kept, shapes, batch)
+    return sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in residuals)
 
 
 def _spark(values: list[float]) -> str:
