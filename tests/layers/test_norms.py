@@ -12,6 +12,8 @@ import pytest
 from zoo.layers import weight
 from zoo.layers.norms import Norm, NormKind, NormSpec
 
+pytestmark = pytest.mark.optimized
+
 SIZE = 16
 KINDS: tuple[NormKind, ...] = ("layer_norm", "rms_norm")
 

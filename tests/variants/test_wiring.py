@@ -1,4 +1,4 @@
-"""One sublayer of every variant in the first rows of the table, against its formula in numpy."""
+"""One sublayer of every plain variant, some with options, against its formula in numpy."""
 
 from __future__ import annotations
 
