@@ -106,8 +106,6 @@ def bind(module: M, params: dict[str, Any]) -> M:
     return nnx.merge(graphdef, nnx.from_flat_state(flat), *rest)
 
 
-def map_weights(
-    function: Callable[[Weight, Any], Any], weights: dict[str, Any], *params: Any
-) -> Any:
+def map_weights(function: Callable[..., Any], weights: dict[str, Any], *params: Any) -> Any:
     """Apply `function(weight, *leaves)` at every weight; returns the same nested dict."""
     return jax.tree.map(function, weights, *params)
