@@ -13,13 +13,8 @@ import zoo
 from tests.training.conftest import with_values
 from zoo.errors import ConfigError, ZooError
 from zoo.settings import flatten
-from zoo.training.config import (
-    TrainConfig,
-    from_dict,
-    load_config,
-    origins,
-    resolve_run,
-)
+from zoo.training.config import TrainConfig, from_dict, load_config, origins, resolve_run
+from zoo.training.resume import refuse_other_run
 from zoo.training.setup import prepare
 from zoo.variants.registry import get_variant
 
@@ -264,3 +259,17 @@ def test_file_that_is_no_config_is_refused(tmp_path: Path, content: str | None, 
     with pytest.raises(ConfigError, match=said) as refused:
         load_config(path)
     assert str(path) in str(refused.value)
+
+
+@pytest.mark.parametrize(("schedule", "steps"), [("cosine", 60), ("cosine", 40), ("wsd", 60)])
+def test_a_schedule_that_cannot_be_extended_says_which_can(
+    tmp_path: Path, schedule: str, steps: int
+) -> None:
+    values = {"workdir": str(tmp_path), "optim.schedule": schedule, "optim.warmup": 5}
+    begun = dataclasses.asdict(resolved(values, steps=50))
+    (tmp_path / "config.json").write_text(json.dumps({"config": begun}))
+    with pytest.raises(ConfigError, match=rf"steps = 50, .*asks for {steps}") as refused:
+        refuse_other_run(with_values(TrainConfig(), values | {"steps": steps}))
+    explained = f"optim.schedule = {schedule!r} follows" in str(refused.value)
+    assert explained == (steps > 50)
+    assert ("constant or inverse_sqrt" in str(refused.value)) == (steps > 50)
