@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from zoo.data import DataConfig, open_data, preview
-from zoo.data.preview import loss_mask
+from zoo.data.packing import loss_mask
 
 
 def test_preview_shows_borders_mask_and_epochs(tmp_path: Path) -> None:

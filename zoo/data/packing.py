@@ -18,6 +18,14 @@ from zoo.errors import DataError
 PACKING_BINS = 128
 
 
+def loss_mask(segment_ids: np.ndarray) -> np.ndarray:
+    """bool [..., length + 1]: tokens that are targets, i.e. follow one of their own segment."""
+    mask = np.zeros(segment_ids.shape, bool)
+    same = segment_ids[..., 1:] == segment_ids[..., :-1]
+    mask[..., 1:] = same & (segment_ids[..., 1:] > 0)
+    return mask
+
+
 class Rows(Protocol):
     """A fixed list of rows over a flat token stream."""
 

@@ -7,6 +7,7 @@ from itertools import pairwise
 import numpy as np
 
 from zoo.data.loader import TextData
+from zoo.data.packing import loss_mask
 
 WIDTH = 96
 
@@ -41,14 +42,6 @@ def preview(data: TextData, *, steps: int | None = None, examples: int = 3) -> s
     for number, index in enumerate(data.train_rows(0)[:examples]):
         lines += ["", *_example(data, number, int(index))]
     return "\n".join(lines)
-
-
-def loss_mask(segment_ids: np.ndarray) -> np.ndarray:
-    """bool [..., length + 1]: tokens that are targets, i.e. follow one of their own segment."""
-    mask = np.zeros(segment_ids.shape, bool)
-    same = segment_ids[..., 1:] == segment_ids[..., :-1]
-    mask[..., 1:] = same & (segment_ids[..., 1:] > 0)
-    return mask
 
 
 def _example(data: TextData, number: int, index: int) -> list[str]:

@@ -5,10 +5,4 @@ from zoo.tasks.language_model import LANGUAGE_MODEL
 
 TASKS: dict[str, Task] = {"language_model": LANGUAGE_MODEL}
 
-
-def list_tasks() -> list[str]:
-    """Names of the tasks."""
-    return list(TASKS)
-
-
-__all__ = ["TASKS", "Batch", "Loss", "Task", "list_tasks"]
+__all__ = ["TASKS", "Batch", "Loss", "Task"]

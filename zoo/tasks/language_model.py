@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from zoo.data.packing import loss_mask
 from zoo.tasks.base import Batch, Loss, Task
 
 
@@ -27,11 +28,11 @@ def batch(rows: Mapping[str, np.ndarray], separate_documents: bool) -> Batch:
         separate_documents also `segment_ids` and `positions`, int32.
     """
     tokens, segments = rows["tokens"], rows["segment_ids"]
-    before, after = segments[:, :-1], segments[:, 1:]
+    before = segments[:, :-1]
     made: Batch = {
         "inputs": tokens[:, :-1],
         "targets": tokens[:, 1:],
-        "mask": (after > 0) & (before == after),
+        "mask": loss_mask(segments)[:, 1:],
     }
     if separate_documents:
         index = np.arange(before.shape[1], dtype=np.int32)
