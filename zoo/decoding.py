@@ -74,7 +74,7 @@ def _check_prompt(
         )
     if not jnp.issubdtype(prompt_ids.dtype, jnp.integer):
         raise ConfigError(f"prompt_ids is of {prompt_ids.dtype}; use whole numbers")
-    last = (model.config.vocab_size or 0) - 1
+    last = model.config.sizes().vocab_size - 1
     for token in (int(prompt_ids.min()), int(prompt_ids.max())):
         if not 0 <= token <= last:
             raise ConfigError(f"prompt_ids holds token {token}; ids run from 0 to {last}")
@@ -109,7 +109,7 @@ def _continue(
     """The whole token loop as one program, compiled once for models of one structure."""
     model = nnx.merge(structure, state)
     total = tokens.shape[1]
-    context = min(total, model.config.max_length or total)
+    context = min(total, model.config.sizes().max_length)
 
     def extend(index: jax.Array, carry: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
         tokens, done = carry

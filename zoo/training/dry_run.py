@@ -136,7 +136,7 @@ def _flops(run: Run, weights: dict[str, Any], shapes: dict[str, Any]) -> float:
         for own, size in _leaves(weights, shapes)
         if own.kind == "matrix" or (own.role == "emb" and config.model.tie_embeddings)
     )
-    width = config.model.num_heads * (config.model.head_dim or 0)
+    width = config.model.num_heads * config.model.sizes().head_dim
     attention = 2 * config.model.num_layers * config.data.length * width
     return 3.0 * 2.0 * tokens * (products + attention)
 

@@ -179,7 +179,7 @@ def first_failure(model: Transformer, params: dict[str, Any], batch: Batch) -> s
         return taps["finite"]
 
     flags = jax.device_get(jax.jit(finite)(params, batch))
-    sites = model.placement.stack("decoder").layers
+    sites = model.placement.stack(model.stack.name).layers
     for layer, row in enumerate(flags):
         for index, ok in enumerate(row):
             if not ok:
