@@ -30,12 +30,18 @@ Side = Callable[[], float]  # one go; returns its seconds
 INPUTS = Inputs(lr=np.float32(1e-3), weight_decay=np.float32(0.1), seed=np.uint32(0))
 
 
-def race(sides: Mapping[str, Side], *, rounds: int, warm_up: int = 4) -> dict[str, list[float]]:
-    """Seconds of each side, one go each in turn, so that a slow minute slows all of them."""
+def race(
+    sides: Mapping[str, Side], *, rounds: int, warm_up: int = 4, goes: int = 1
+) -> dict[str, list[float]]:
+    """Seconds of each side, a turn each in alternation, so that a slow minute slows all of them.
+
+    A turn of several `goes` counts as their median: between processes the first go after a
+    change pays for cold caches and for the other's threads, which spin on for a while.
+    """
     seconds: dict[str, list[float]] = {name: [] for name in sides}
     for number in range(warm_up + rounds):
         for name, side in sides.items():
-            taken = side()
+            taken = statistics.median(side() for _ in range(goes))
             if number >= warm_up:
                 seconds[name].append(taken)
     return seconds

@@ -87,7 +87,8 @@ def against_x_transformers(shape: plain.Shape, options: argparse.Namespace) -> M
     ours, theirs = Ours(shape), XTransformers(options.parity_python, shape)
     sides: dict[str, Side] = {"ours": ours}
     sides |= {form: theirs.side(form) for form in ("plain", "flash")}
-    seconds = race(sides, rounds=rounds_for(sides["flash"], seconds=options.seconds))
+    rounds = rounds_for(sides["flash"], seconds=options.seconds / 4)
+    seconds = race(sides, rounds=rounds, warm_up=2, goes=7)
     theirs.close()
     faster = min(("plain", "flash"), key=lambda form: statistics.median(seconds[form]))
     detail = {"form": faster, **{f"{name}_ms": milliseconds(s) for name, s in seconds.items()}}
