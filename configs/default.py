@@ -1,8 +1,8 @@
-"""A byte-level language model of the Python standard library's source, in a few minutes on a CPU.
+"""A byte-level language model of the Python standard library's source, in minutes on a CPU.
 
     python train.py --config configs/default.py --workdir runs/default
 
-DeepNorm, 6 layers, d_model 128: about 2 bits a byte on held-out files.
+Post-norm, 6 layers, d_model 128: 600 steps of 16 x 256 bytes, about five minutes on 2 cores.
 """
 
 from zoo.data.config import DataConfig
@@ -15,7 +15,9 @@ def config() -> TrainConfig:
     return TrainConfig(
         workdir="runs/default",
         steps=600,
-        model=ModelConfig(variant="deep_norm", d_model=128, num_layers=6, num_heads=4),
+        model=ModelConfig(
+            variant="post_norm", d_model=128, num_layers=6, num_heads=4, positions="rotary"
+        ),
         data=DataConfig(batch_size=16, length=256),
         optim=OptimConfig(lr=2e-3, schedule="cosine", weight_decay=0.01),
     )

@@ -28,7 +28,8 @@ from zoo.checkpoints import CheckpointConfig
 from zoo.data.config import DataConfig
 from zoo.environment import environment
 from zoo.models.config import ModelConfig
-from zoo.training.config import TrainConfig, flatten
+from zoo.settings import flatten
+from zoo.training.config import TrainConfig, resolve_run
 from zoo.training.loop import train
 from zoo.training.optim_config import OptimConfig
 from zoo.training.summary import plot_curves
@@ -52,7 +53,9 @@ def config(variant: str, lr: float, seed: int, workdir: str) -> TrainConfig:
         eval_batches=64,
         sample_tokens=0,
         tensorboard=False,
-        model=ModelConfig(variant=variant, num_layers=100, d_model=64, num_heads=4),
+        model=ModelConfig(
+            variant=variant, num_layers=100, d_model=64, num_heads=4, positions="learned"
+        ),
         data=DataConfig(batch_size=4, length=128),
         # All but the warm-up is the same for all: the placement is what differs.
         optim=OptimConfig(lr=lr, schedule="cosine", beta2=0.98, weight_decay=0.01, clip_norm=1.0),
@@ -61,11 +64,10 @@ def config(variant: str, lr: float, seed: int, workdir: str) -> TrainConfig:
 
 
 def identity(config: TrainConfig) -> str:
-    """A hash of the settings that the run gives, without where it is written."""
-    defaults = flatten(TrainConfig())
-    given = {field: value for field, value in flatten(config).items() if value != defaults[field]}
-    given.pop("workdir", None)
-    return hashlib.sha256(json.dumps(given, sort_keys=True).encode()).hexdigest()[:12]
+    """A hash of everything that the run computes, without where it is written."""
+    settings = flatten(resolve_run(config))
+    del settings["workdir"]
+    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def run(variant: str, lr: float, seed: int) -> dict[str, Any]:
