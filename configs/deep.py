@@ -1,4 +1,4 @@
-"""A hundred layers of DeepNorm on the standard library's source, in about a minute on 2 cores.
+"""A hundred layers of DeepNorm on the standard library's source, in about two minutes on 2 cores.
 
     python train.py --config configs/deep.py --workdir runs/deep
     python train.py --config configs/deep.py --workdir runs/deep-post --model.variant post_norm
