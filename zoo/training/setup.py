@@ -109,9 +109,11 @@ def prepare(config: TrainConfig) -> Run:
     def spread(batch: dict[str, np.ndarray]) -> Batch:
         return put_batch(batch, split)
 
+    assert optim.lr is not None  # filled by resolve_run, like the decay
+    assert optim.weight_decay is not None
     inputs = Inputs(
-        lr=np.asarray(optim.lr, np.float32),
-        weight_decay=np.asarray(optim.weight_decay, np.float32),
+        lr=np.float32(optim.lr),
+        weight_decay=np.float32(optim.weight_decay),
         seed=np.uint32(config.seed),
     )
     return Run(
