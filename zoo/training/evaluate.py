@@ -58,7 +58,7 @@ def evaluate_workdir(
     task = TASKS[config.task]
     model = load_pretrained(folder)
     data = open_data(config.data)
-    known = model.config.vocab_size or 0
+    known = model.config.sizes().vocab_size
     if data.vocab_size > known:
         raise ConfigError(
             f"{data.label} has {data.vocab_size} tokens by data.tokenizer = "

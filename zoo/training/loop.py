@@ -22,7 +22,7 @@ from zoo.environment import environment
 from zoo.errors import CheckpointError, ConfigError
 from zoo.layers import weight
 from zoo.training.config import TrainConfig
-from zoo.training.evaluate import evaluate
+from zoo.training.evaluate import evaluate, held_out
 from zoo.training.progress import Progress
 from zoo.training.resume import Totals, as_begun, refuse_other_run, starting_point
 from zoo.training.setup import Run, prepare
@@ -116,9 +116,7 @@ class Loop:
 
     def _evaluate(self) -> dict[str, float]:
         run = self.run
-        separate = run.config.data.separate_documents
-        rows = run.data.eval_batches(max_batches=run.config.eval_batches)
-        batches = (run.spread(run.task.batch(each, separate)) for each in rows)
+        batches = map(run.spread, held_out(run.data, run.task, run.config.eval_batches))
         ratio = run.data.bytes_per_token("validation")
         figures, _ = evaluate(self.evaluator, averaged(self.state), batches, run.task, ratio)
         return figures
