@@ -53,7 +53,7 @@ def _variants() -> list[dict[str, Any]]:
             "name": variant.name,
             "options": dict(variant.options),
             "aliases": list(variant.aliases),
-            "paper": variant.paper.arxiv,
+            "paper": variant.paper.arxiv or variant.paper.url,
             "summary": variant.summary,
         }
         for variant in map(get_variant, list_variants())

@@ -163,11 +163,12 @@ def _text(description: Description) -> list[str]:
     if variant.failure:
         lines += _entry("known limits", variant.failure)
     paper = variant.paper
-    names = [author.partition(",")[0] for author in paper.authors]
-    shown = ", ".join(names) if len(names) <= 3 else f"{names[0]} et al."
+    names = [author.strip("{}").partition(",")[0] for author in paper.authors]
+    few = len(names) <= 3 and names[-1] != "others"
+    shown = ", ".join(names) if few else f"{names[0]} et al."
     place = f" ({paper.venue})" if paper.venue else ""
     lines += _entry("paper", f"{shown} {paper.year}: {paper.title}{place}")
-    lines += _entry("", f"https://arxiv.org/abs/{paper.arxiv}")
+    lines += _entry("", paper.link)
     return [*lines, "", *paper.bibtex().splitlines()]
 
 

@@ -70,7 +70,15 @@ class Context:
 
 @dataclasses.dataclass(frozen=True)
 class Paper:
-    """Where a variant comes from."""
+    """Where a variant comes from.
+
+    Attributes:
+        title, year, venue: as published.
+        authors: `Last, First` each, a team in braces, `others` for the rest of a long list.
+        arxiv: its number there, empty for what is not there.
+        key: of the BibTeX entry.
+        url: where to read what has no arXiv number: proceedings, a repository, a model card.
+    """
 
     title: str
     authors: tuple[str, ...]
@@ -78,15 +86,23 @@ class Paper:
     arxiv: str
     key: str
     venue: str = ""
+    url: str = ""
+
+    @property
+    def link(self) -> str:
+        """Where to read it."""
+        return f"https://arxiv.org/abs/{self.arxiv}" if self.arxiv else self.url
 
     def bibtex(self) -> str:
         lines = [
             f"  title = {{{self.title}}},",
             f"  author = {{{' and '.join(self.authors)}}},",
             f"  year = {{{self.year}}},",
-            f"  eprint = {{{self.arxiv}}},",
-            "  archivePrefix = {arXiv},",
         ]
+        if self.arxiv:
+            lines += [f"  eprint = {{{self.arxiv}}},", "  archivePrefix = {arXiv},"]
+        else:
+            lines.append(f"  url = {{{self.url}}},")
         if self.venue:
             lines.append(f"  note = {{{self.venue}}},")
         return "\n".join([f"@article{{{self.key},", *lines, "}"])
