@@ -1,0 +1,116 @@
+"""Our models give what reference implementations gave on the same weights (scripts/goldens.py).
+
+The references ran in float64 on float32 weights, so the tolerance holds our own rounding only.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from zoo.layers import weight
+from zoo.models.config import ModelConfig, place
+from zoo.models.transformer import declare
+from zoo.variants.placement import Placement, Site
+
+FOLDER = Path(__file__).resolve().parents[1] / "goldens"
+NAMES = sorted(path.stem for path in FOLDER.glob("*.npz"))
+# A few dozen float32 operations deep, each some 1e-7 of the scale; a wrong norm is above 1e-2.
+TOLERANCE, WRONG = 2e-5, 1e-2
+Arrays = dict[str, np.ndarray]
+
+# Each slot's norm, moved into the next slot: another placement with the same arrays.
+NEXT_SLOT = {"norm_in": "norm_out", "norm_out": "norm_branch", "norm_branch": "norm_in"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Golden:
+    config: ModelConfig
+    params: Arrays
+    inputs: Arrays
+    outputs: Arrays
+
+
+def load(name: str) -> Golden:
+    with np.load(FOLDER / f"{name}.npz") as file:
+        arrays = {key: file[key] for key in file.files}
+
+    def of(kind: str) -> Arrays:
+        return {key.removeprefix(kind): arrays[key] for key in arrays if key.startswith(kind)}
+
+    config = ModelConfig(**json.loads(str(arrays["config"])))
+    return Golden(config, of("param:"), of("input:"), of("output:"))
+
+
+def run(golden: Golden, params: Arrays, placement: Placement) -> Arrays:
+    model = declare(golden.config, placement)
+    shapes, _ = weight.split(model)
+    paths, treedef = jax.tree_util.tree_flatten_with_path(shapes)
+    names = ["/".join(key.key for key in path) for path, _ in paths]
+    assert set(names) == set(params)
+    assert all(
+        params[name].shape == leaf.shape for name, (_, leaf) in zip(names, paths, strict=True)
+    )
+    tree = jax.tree.unflatten(treedef, [jnp.asarray(params[name]) for name in names])
+
+    @jax.jit
+    def forward(params: Any, inputs: Any) -> Any:
+        bound = weight.bind(model, params)
+        hidden = bound.hidden(**inputs)
+        return {"hidden": hidden, "logits": bound.logits(hidden)}
+
+    return {name: np.asarray(array) for name, array in forward(tree, golden.inputs).items()}
+
+
+def errors(got: Arrays, want: Arrays) -> dict[str, float]:
+    """Largest difference as a share of the largest value, by output."""
+    return {name: np.abs(got[name] - want[name]).max() / np.abs(want[name]).max() for name in want}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_model_is_the_reference_on_its_weights(name: str) -> None:
+    golden = load(name)
+    found = errors(run(golden, golden.params, place(golden.config)), golden.outputs)
+    assert found, "a golden holds outputs"
+    assert max(found.values()) < TOLERANCE, found
+
+
+# Variants whose constants alone tell them from another with the same tree.
+SAME_TREE = {"deep_norm_decoder": "post_norm"}
+
+
+@pytest.mark.parametrize(("name", "variant"), SAME_TREE.items())
+def test_a_variant_with_the_same_tree_is_another_model(name: str, variant: str) -> None:
+    golden = load(name)
+    other = place(dataclasses.replace(golden.config, variant=variant))
+    found = errors(run(golden, golden.params, other), golden.outputs)
+    assert min(found.values()) > WRONG, found
+
+
+def move(site: Site) -> Site:
+    slots = {after: getattr(site, before) for before, after in NEXT_SLOT.items()}
+    return dataclasses.replace(site, **slots)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_same_weights_with_each_norm_one_slot_further_are_another_model(name: str) -> None:
+    golden = load(name)
+    placement = place(golden.config)
+    stacks = tuple(
+        (stack, dataclasses.replace(own, layers=tuple(tuple(map(move, la)) for la in own.layers)))
+        for stack, own in placement.stacks
+    )
+    params = {
+        "/".join(NEXT_SLOT.get(key, key) for key in path.split("/")): array
+        for path, array in golden.params.items()
+    }
+    got = run(golden, params, dataclasses.replace(placement, stacks=stacks))
+    found = errors(got, golden.outputs)
+    assert min(found.values()) > WRONG, found
