@@ -17,6 +17,7 @@ from importlib import metadata
 from pathlib import Path
 
 import _golden_torchscale
+import _golden_transformers
 import _golden_x_transformers
 from _golden_tree import Maker
 
@@ -26,6 +27,7 @@ FOLDER = Path(__file__).resolve().parent.parent / "tests" / "goldens"
 PACKAGES: dict[str, dict[str, Maker]] = {
     "torchscale": _golden_torchscale.MAKERS,
     "x-transformers": _golden_x_transformers.MAKERS,
+    "transformers": _golden_transformers.MAKERS,
 }
 
 

@@ -1,0 +1,234 @@
+"""Families of transformers whose placement is one of ours, as our parameters.
+
+Each is the family's own model class, except that what is not ours and can be set to nothing is:
+soft caps off, a mixture of one expert, rotary over the whole head.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from _golden_tree import (
+    D_FF,
+    D_MODEL,
+    LENGTH,
+    NUM_HEADS,
+    VOCAB,
+    Golden,
+    Maker,
+    Tree,
+    attention,
+    base_config,
+    blocks,
+    linear,
+    norm,
+    randomise,
+    single,
+    tokens,
+)
+
+LAYERS, KV_HEADS, HEAD_DIM = 3, 2, D_MODEL // NUM_HEADS
+Slots = Mapping[str, str]
+
+
+@dataclasses.dataclass(frozen=True)
+class Family:
+    """Where a family of the LLaMA kind keeps its norms.
+
+    Attributes:
+        name: prefix of its classes.
+        attention, mlp: our slot -> the layer's attribute, per sublayer.
+        gain_offset: 1 where a norm stores gain - 1.
+        interleaved: rotary pairs are neighbours, not halves of the head.
+        settings: of its config, beside the sizes.
+    """
+
+    name: str
+    attention: Slots
+    mlp: Slots
+    gain_offset: float = 0.0
+    interleaved: bool = False
+    settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+
+GEMMA_2 = Family(
+    "Gemma2",
+    {"norm_in": "input_layernorm", "norm_branch": "post_attention_layernorm"},
+    {"norm_in": "pre_feedforward_layernorm", "norm_branch": "post_feedforward_layernorm"},
+    gain_offset=1.0,
+    settings={
+        "attn_logit_softcapping": None,
+        "final_logit_softcapping": None,
+        "query_pre_attn_scalar": HEAD_DIM,
+        "sliding_window": 3,
+        "layer_types": ["sliding_attention", "full_attention", "sliding_attention"],
+    },
+)
+GLM_4 = Family(
+    "Glm4",
+    {"norm_in": "input_layernorm", "norm_branch": "post_self_attn_layernorm"},
+    {"norm_in": "post_attention_layernorm", "norm_branch": "post_mlp_layernorm"},
+    interleaved=True,
+    settings={"partial_rotary_factor": 1.0, "attention_bias": False},
+)
+EXAONE_4 = Family(
+    "Exaone4",
+    {"norm_branch": "post_attention_layernorm"},
+    {"norm_branch": "post_feedforward_layernorm"},
+    settings={"sliding_window": None, "layer_types": ["full_attention"] * LAYERS},
+)
+
+
+def _model(family: Family) -> Any:
+    import transformers
+
+    config = getattr(transformers, f"{family.name}Config")(
+        vocab_size=VOCAB,
+        hidden_size=D_MODEL,
+        intermediate_size=D_FF,
+        num_hidden_layers=LAYERS,
+        num_attention_heads=NUM_HEADS,
+        num_key_value_heads=KV_HEADS,
+        head_dim=HEAD_DIM,
+        max_position_embeddings=LENGTH,
+        tie_word_embeddings=False,
+        rms_norm_eps=1e-5,
+        pad_token_id=None,
+        bos_token_id=None,
+        eos_token_id=None,
+        attn_implementation="eager",
+        **family.settings,
+    )
+    return getattr(transformers, f"{family.name}ForCausalLM")(config)
+
+
+def _residual(layer: Any, slots: Slots, family: Family) -> Tree:
+    return {
+        slot: norm(getattr(layer, name), offset=family.gain_offset) for slot, name in slots.items()
+    }
+
+
+def _attention(module: Any, family: Family) -> Tree:
+    tree = attention(module.q_proj, module.k_proj, module.v_proj, module.o_proj)
+    if family.interleaved:
+        for name in ("q", "k"):
+            kernel = tree[name]["kernel"].reshape(D_MODEL, -1, HEAD_DIM // 2, 2)
+            tree[name]["kernel"] = kernel.swapaxes(2, 3).reshape(D_MODEL, -1)
+    for name in ("q_norm", "k_norm"):
+        if hasattr(module, name):
+            tree[name] = norm(getattr(module, name))
+    return tree
+
+
+def _mlp(module: Any) -> Tree:
+    if hasattr(module, "gate_up_proj"):
+        gate, up = linear(module.gate_up_proj)["kernel"].reshape(D_MODEL, 2, D_FF).swapaxes(0, 1)
+        parts = {"gate": {"kernel": gate}, "w1": {"kernel": up}}
+    else:
+        parts = {"gate": linear(module.gate_proj), "w1": linear(module.up_proj)}
+    return {**parts, "w2": linear(module.down_proj)}
+
+
+def llama_like(variant: str, family: Family, **config: Any) -> Golden:
+    """Rotary, grouped heads, gated MLP, rms norms, a final norm, no biases."""
+    model = _model(family)
+    randomise(model)
+    body, ids = model.model, tokens(1)
+    layers = [
+        [
+            {
+                "branch": _attention(layer.self_attn, family),
+                "residual": _residual(layer, family.attention, family),
+            },
+            {"branch": _mlp(layer.mlp), "residual": _residual(layer, family.mlp, family)},
+        ]
+        for layer in body.layers
+    ]
+    params = {
+        "embedding": {"tokens": single(body.embed_tokens.weight)},
+        "stack": blocks(layers),
+        "final_norm": norm(body.norm, offset=family.gain_offset),
+        "head": linear(model.lm_head),
+    }
+    ours: dict[str, Any] = {
+        "num_kv_heads": KV_HEADS,
+        "positions": "rotary",
+        "embedding_scale": False,
+        "activation": "silu",
+        "gated": True,
+        "bias": False,
+        "norm": "rms_norm",
+        "norm_eps": 1e-5,
+    }
+    return Golden(
+        config=base_config(variant=variant, num_layers=LAYERS, **ours | config),
+        params=params,
+        inputs={"input_ids": ids.numpy()},
+        outputs={"hidden": body(ids).last_hidden_state, "logits": model(ids).logits},
+    )
+
+
+def gpt_1() -> Golden:
+    """The first GPT: post-norm, learned positions, tanh gelu, one matrix for q, k and v."""
+    from transformers import OpenAIGPTConfig, OpenAIGPTLMHeadModel
+
+    sizes = {"n_embd": D_MODEL, "n_layer": LAYERS, "n_head": NUM_HEADS, "n_positions": LENGTH}
+    model = OpenAIGPTLMHeadModel(OpenAIGPTConfig(vocab_size=VOCAB, **sizes))
+    randomise(model)
+    body, ids = model.transformer, tokens(1)
+
+    def conv(module: Any) -> Tree:
+        """Its Conv1D is a Linear whose weight is [in, out], as ours."""
+        return {"kernel": single(module.weight), "bias": single(module.bias)}
+
+    def sublayers(layer: Any) -> list[Tree]:
+        joint = conv(layer.attn.c_attn)
+        branch = {
+            name: {part: array[..., start : start + D_MODEL] for part, array in joint.items()}
+            for name, start in zip("qkv", range(0, 3 * D_MODEL, D_MODEL), strict=True)
+        }
+        branch["o"] = conv(layer.attn.c_proj)
+        mlp = {"w1": conv(layer.mlp.c_fc), "w2": conv(layer.mlp.c_proj)}
+        return [
+            {"branch": branch, "residual": {"norm_out": norm(layer.ln_1)}},
+            {"branch": mlp, "residual": {"norm_out": norm(layer.ln_2)}},
+        ]
+
+    params = {
+        "embedding": {
+            "tokens": single(body.tokens_embed.weight),
+            "table": single(body.positions_embed.weight),
+        },
+        "stack": blocks([sublayers(layer) for layer in body.h]),
+    }
+    config = base_config(
+        variant="post_norm",
+        num_layers=LAYERS,
+        d_ff=4 * D_MODEL,
+        activation="gelu_tanh",
+        embedding_scale=False,
+        tie_embeddings=True,
+    )
+    return Golden(
+        config=config,
+        params=params,
+        inputs={"input_ids": ids.numpy()},
+        outputs={"hidden": body(ids).last_hidden_state, "logits": model(ids).logits},
+    )
+
+
+MAKERS: dict[str, Maker] = {
+    "post_norm_gpt_1": gpt_1,
+    "sandwich_norm_gemma_2": lambda: llama_like(
+        "sandwich_norm",
+        GEMMA_2,
+        activation="gelu_tanh",
+        embedding_scale=True,
+        window=3,
+        window_pattern="LG",
+    ),
+    "sandwich_norm_glm_4": lambda: llama_like("sandwich_norm", GLM_4),
+    "res_post_norm_exaone_4": lambda: llama_like("res_post_norm", EXAONE_4),
+}
