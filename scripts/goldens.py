@@ -1,7 +1,7 @@
 """Write tests/goldens: what other people's implementations give on weights that ours can load.
 
     pip install -e '.[parity]'                     # in an environment of its own, and then
-    pip install --no-deps torchscale==0.3.0 x-transformers==1.44.8
+    pip install --no-deps rezero==0.1.0 torchscale==0.3.0 x-transformers==1.44.8
     python scripts/goldens.py                      # all of it, some seconds
     python scripts/goldens.py deep_norm_decoder    # by name; --list shows the names
 
@@ -16,6 +16,7 @@ import argparse
 from importlib import metadata
 from pathlib import Path
 
+import _golden_torch
 import _golden_torchscale
 import _golden_transformers
 import _golden_x_transformers
@@ -25,6 +26,7 @@ FOLDER = Path(__file__).resolve().parent.parent / "tests" / "goldens"
 
 # Package -> its makers by the name of the array file.
 PACKAGES: dict[str, dict[str, Maker]] = {
+    "rezero": _golden_torch.REZERO,
     "torchscale": _golden_torchscale.MAKERS,
     "x-transformers": _golden_x_transformers.MAKERS,
     "transformers": _golden_transformers.MAKERS,

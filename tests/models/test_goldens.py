@@ -26,8 +26,15 @@ NAMES = sorted(path.stem for path in FOLDER.glob("*.npz"))
 TOLERANCE, WRONG = 2e-5, 1e-2
 Arrays = dict[str, np.ndarray]
 
-# Each slot's norm, moved into the next slot: another placement with the same arrays.
-NEXT_SLOT = {"norm_in": "norm_out", "norm_out": "norm_branch", "norm_branch": "norm_in"}
+# Each norm moves into the next slot, and what multiplied the branch multiplies the skip:
+# another placement with the same arrays.
+MOVED = {
+    "norm_in": "norm_out",
+    "norm_out": "norm_branch",
+    "norm_branch": "norm_in",
+    "skip": "branch",
+    "branch": "skip",
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,22 +102,25 @@ def test_a_variant_with_the_same_tree_is_another_model(name: str, variant: str) 
 
 
 def move(site: Site) -> Site:
-    slots = {after: getattr(site, before) for before, after in NEXT_SLOT.items()}
-    return dataclasses.replace(site, **slots)
+    return dataclasses.replace(site, **{to: getattr(site, role) for role, to in MOVED.items()})
+
+
+def move_path(path: str) -> str:
+    """A path names a slot right below `residual`, and nowhere else."""
+    before, residual, after = path.partition("/residual/")
+    role, slash, name = after.partition("/")
+    return f"{before}{residual}{MOVED.get(role, role)}{slash}{name}"
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_same_weights_with_each_norm_one_slot_further_are_another_model(name: str) -> None:
+def test_the_same_weights_one_slot_further_are_another_model(name: str) -> None:
     golden = load(name)
     placement = place(golden.config)
     stacks = tuple(
         (stack, dataclasses.replace(own, layers=tuple(tuple(map(move, la)) for la in own.layers)))
         for stack, own in placement.stacks
     )
-    params = {
-        "/".join(NEXT_SLOT.get(key, key) for key in path.split("/")): array
-        for path, array in golden.params.items()
-    }
+    params = {move_path(path): array for path, array in golden.params.items()}
     got = run(golden, params, dataclasses.replace(placement, stacks=stacks))
     found = errors(got, golden.outputs)
     assert min(found.values()) > WRONG, found
