@@ -40,7 +40,7 @@ from zoo.errors import ConfigError, DataError
 def test_settings_that_cannot_work_are_refused_unread(
     fields: dict[str, Any], message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("zoo.data.loader.open_source", None)
+    monkeypatch.setattr("zoo.data.text.open_source", None)
     config = dataclasses.replace(DataConfig(), **fields)
     with pytest.raises(ConfigError, match=message):
         open_data(config)

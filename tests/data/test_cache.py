@@ -55,7 +55,7 @@ def test_a_second_opening_reads_the_cache_and_not_the_source(config, make, monke
         raise AssertionError("the source was read again")
 
     monkeypatch.setattr("zoo.data.sources.read_file", fail)
-    monkeypatch.setattr("zoo.data.loader.train_bpe", fail)
+    monkeypatch.setattr("zoo.data.encoding.train_bpe", fail)
     second = open_data(config)
     assert not second.notes
     assert stream(first) == stream(second)

@@ -9,6 +9,7 @@ import numpy as np
 
 from zoo.data import DataConfig, open_data, preview
 from zoo.data.packing import loss_mask
+from zoo.data.preview import show_text
 
 
 def test_preview_shows_borders_mask_and_epochs(tmp_path: Path) -> None:
@@ -20,7 +21,7 @@ def test_preview_shows_borders_mask_and_epochs(tmp_path: Path) -> None:
         length=32,
         separate_documents=True,
     )
-    shown = preview(open_data(config), steps=10)
+    shown = preview(open_data(config), show_text, steps=10)
     assert shown.count("=== example") == 3
     assert shown.count("--- document") >= 6
     assert "segment 2" in shown
@@ -32,7 +33,7 @@ def test_preview_shows_borders_mask_and_epochs(tmp_path: Path) -> None:
 def test_preview_prints_no_control_characters(tmp_path: Path) -> None:
     (tmp_path / "a.bin").write_bytes(b"\x1b[31mred\r\x07" * 40)
     config = DataConfig(path=str(tmp_path / "a.bin"), cache_dir=str(tmp_path / "cache"), length=16)
-    shown = preview(open_data(config))
+    shown = preview(open_data(config), show_text)
     assert all(character.isprintable() or character in "\n\t" for character in shown)
 
 

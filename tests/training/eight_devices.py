@@ -54,7 +54,7 @@ def same_row_everywhere(run: Run) -> list[float]:
     rows = run.data.train_batch(0)
     rows = {name: np.repeat(array[:1], 8, axis=0) for name, array in rows.items()}
     _, figures = run.step(run.initial_state(), run.batch(rows), run.inputs)
-    one = run.task.batch({name: array[:1] for name, array in rows.items()}, False)
+    one = run.task.batch({name: array[:1] for name, array in rows.items()}, run.data.spec)
     key = jax.random.fold_in(jax.random.fold_in(jax.random.key(run.inputs.seed), 0), 0)
     loss = jax.jit(run.core.loss)(run.initial_state()["params"], one, key)
     return [float(figures["loss"]), float(loss.nats / loss.tokens)]

@@ -14,8 +14,8 @@ from zoo.training.config import TrainConfig, load_config
 
 @dataclasses.dataclass(frozen=True)
 class DataOptions:
-    """The text of a run as the model will see it: sizes, bytes a token, tokens against the
-    budget, and packed rows decoded with their borders and their mask. Fills the token cache.
+    """The data of a run as the model will see it: sizes, what is asked for against the budget,
+    and training rows as its task makes them (borders, masks, pairs, labels). Fills the cache.
 
     Takes every flag of zoo train, so that a train command can be previewed as it stands.
     """
@@ -35,10 +35,12 @@ def run(args: Sequence[str]) -> int:
     options = parse(DataOptions, args, command="data", default=DataOptions(run=base))
     from zoo.data.loader import open_data
     from zoo.data.preview import preview
+    from zoo.tasks import TASKS
 
     config = options.run
-    config.data.validate()
+    config.validate()
+    task = TASKS[config.task]
     seed = config.seed if config.data_seed is None else config.data_seed
-    text = open_data(config.data, seed=seed)
-    print(preview(text, steps=config.steps, examples=options.examples))
+    data = open_data(config.data, seed=seed, needs=task.needs)
+    print(preview(data, task.show, steps=config.steps, examples=options.examples))
     return 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -14,6 +15,13 @@ from zoo.errors import DataError
 
 END_OF_TEXT = "<|endoftext|>"
 END_NAMES = (END_OF_TEXT, "</s>", "<|end_of_text|>", "<eos>")
+# Special tokens that a task may need, and what files call them.
+SPECIAL: dict[str, tuple[str, ...]] = {
+    "begin": ("[CLS]", "<s>", "<|begin_of_text|>", "<bos>"),
+    "end": (*END_NAMES, "[SEP]"),
+    "separator": ("[SEP]", "</s>", "<sep>"),
+    "mask": ("[MASK]", "<mask>"),
+}
 BYTES_FILE = "byte_tokenizer.json"
 TOKENIZER_FILE = "tokenizer.json"
 # Long texts are encoded in pieces cut after a newline: the library's memory per character is large.
@@ -34,7 +42,14 @@ class Tokenizer(Protocol):
     @property
     def eos_id(self) -> int | None: ...
     @property
+    def special_ids(self) -> tuple[int, ...]:
+        """Ids that stand for no text."""
+
+    @property
     def fingerprint(self) -> str: ...
+    def token_id(self, *names: str) -> int | None:
+        """The id of the first of these special tokens that there is."""
+
     def encode(self, text: bytes) -> np.ndarray:
         """Token ids, int32 [tokens], of UTF-8 text (any bytes in the byte tokenizer)."""
 
@@ -53,7 +68,11 @@ class ByteTokenizer:
 
     vocab_size = 256
     eos_id = None
+    special_ids: tuple[int, ...] = ()
     fingerprint = "bytes"
+
+    def token_id(self, *names: str) -> int | None:
+        return None
 
     def encode(self, text: bytes) -> np.ndarray:
         return np.frombuffer(text, dtype=np.uint8).astype(np.int32)
@@ -80,9 +99,14 @@ class FileTokenizer:
         self._inner = inner
         self._text = inner.to_str()
         self.vocab_size: int = 1 + max(inner.get_vocab(with_added_tokens=True).values(), default=-1)
-        found = (inner.token_to_id(name) for name in END_NAMES)
-        self.eos_id: int | None = next((i for i in found if i is not None), None)
+        self.eos_id: int | None = self.token_id(*END_NAMES)
+        added = inner.get_added_tokens_decoder()
+        self.special_ids = tuple(sorted(i for i, token in added.items() if token.special))
         self.fingerprint = hashlib.blake2b(self._text.encode(), digest_size=16).hexdigest()
+
+    def token_id(self, *names: str) -> int | None:
+        found = (self._inner.token_to_id(name) for name in names)
+        return next((i for i in found if i is not None), None)
 
     def encode(self, text: bytes) -> np.ndarray:
         return self.encode_many([text])[0]
@@ -104,6 +128,44 @@ class FileTokenizer:
         Path(folder).mkdir(parents=True, exist_ok=True)
         (Path(folder) / TOKENIZER_FILE).write_text(self._text, encoding="utf-8")
         (Path(folder) / BYTES_FILE).unlink(missing_ok=True)  # it would be preferred on loading
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """The token ids of a task: the tokenizer's, and the special ones that the task needs.
+
+    Attributes:
+        size: number of ids.
+        special: ids that stand for no text, sorted.
+        begin, end, separator, mask: -1 where the task does not need it.
+    """
+
+    size: int
+    special: tuple[int, ...] = ()
+    begin: int = -1
+    end: int = -1
+    separator: int = -1
+    mask: int = -1
+
+    def text_ids(self) -> np.ndarray:
+        """The ids that stand for text, int32, in order."""
+        return np.setdiff1d(np.arange(self.size, dtype=np.int32), self.special)
+
+
+def vocabulary(tokenizer: Tokenizer, needs: Sequence[str] = ()) -> Vocabulary:
+    """The tokenizer's ids and the special tokens `needs`, keys of `SPECIAL`.
+
+    What the tokenizer has under one of its usual names is used; any other gets the next id past
+    its vocabulary, in the order of `SPECIAL`, so that bytes have room for them too.
+    """
+    size = tokenizer.vocab_size
+    found: dict[str, int] = {}
+    for name in (name for name in SPECIAL if name in needs):
+        own = tokenizer.token_id(*SPECIAL[name])
+        found[name] = size if own is None else own
+        size += own is None
+    special = tuple(sorted({*tokenizer.special_ids, *found.values()}))
+    return Vocabulary(size=size, special=special, **found)
 
 
 def train_bpe(documents: Iterable[bytes], *, vocab_size: int) -> FileTokenizer:

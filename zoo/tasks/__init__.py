@@ -2,7 +2,8 @@
 
 from zoo.tasks.base import Batch, Loss, Task
 from zoo.tasks.language_model import LANGUAGE_MODEL
+from zoo.tasks.masked_lm import MASKED_LM
 
-TASKS: dict[str, Task] = {"language_model": LANGUAGE_MODEL}
+TASKS: dict[str, Task] = {task.name: task for task in (LANGUAGE_MODEL, MASKED_LM)}
 
 __all__ = ["TASKS", "Batch", "Loss", "Task"]

@@ -9,6 +9,9 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from zoo.data.base import RowKind, RowSpec
+from zoo.data.preview import Show
+
 Batch = dict[str, Any]
 
 
@@ -18,12 +21,14 @@ class Loss(NamedTuple):
     Attributes:
         objective: what is differentiated: nats plus any auxiliary loss.
         nats: negative log-likelihood.
-        tokens: real tokens.
+        tokens: real tokens, or examples where an example has one answer.
+        hits: further sums by name, those of `Task.hits`.
     """
 
     objective: jax.Array
     nats: jax.Array
     tokens: jax.Array
+    hits: dict[str, jax.Array] = {}  # noqa: RUF012 (a NamedTuple's default; nobody writes to it)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,12 +40,27 @@ class Task:
         summary: one line.
         batch: rows of the data room to the arrays of a step; the leading axis of each is
             the batch.
-        loss: `loss(model, batch, z_loss=, dropout_key=) -> Loss`.
-        metrics: `metrics(nats a token, bytes a token) -> figures`.
+        inputs: the arguments that the model is called with, from such a batch.
+        loss: `loss(model, batch, *, z_loss, dropout_key, step, label_smoothing) -> Loss`; a
+            step of None is the end of any schedule.
+        metrics: `metrics(nats a token, bytes a token or None, **hits a token) -> figures`.
+        show: a training row, as a batch of one, in lines of text; `zoo.data.preview.Show`.
+        rows: what the data room reads for it.
+        needs: special tokens, of `zoo.data.tokenizers.SPECIAL`.
+        architectures: of the models that can learn it, the usual one first.
+        hits: sums that its loss gives beside nats, all of them at most one a token.
+        continues_text: whether a finished run can go on from a prompt.
     """
 
     name: str
     summary: str
-    batch: Callable[[Mapping[str, np.ndarray], bool], Batch]
+    batch: Callable[[Mapping[str, np.ndarray], RowSpec], Batch]
+    inputs: Callable[[Batch], dict[str, Any]]
     loss: Callable[..., Loss]
-    metrics: Callable[[float, float], dict[str, float]]
+    metrics: Callable[..., dict[str, float]]
+    show: Show
+    rows: RowKind = "text"
+    needs: tuple[str, ...] = ()
+    architectures: tuple[str, ...] = ("decoder",)
+    hits: tuple[str, ...] = ()
+    continues_text: bool = False

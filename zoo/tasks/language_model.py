@@ -10,17 +10,20 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from zoo.data.base import RowSpec
 from zoo.data.packing import loss_mask
+from zoo.data.preview import show_text
 from zoo.tasks.base import Batch, Loss, Task
+from zoo.tasks.losses import cross_entropy, perplexity, total
 
 
-def batch(rows: Mapping[str, np.ndarray], separate_documents: bool) -> Batch:
+def batch(rows: Mapping[str, np.ndarray], spec: RowSpec) -> Batch:
     """Rows of length + 1 tokens to inputs and their next tokens.
 
     Args:
         rows: `tokens` and `segment_ids`, int32 [batch, length + 1]; segment 0 is padding.
-        separate_documents: whether tokens may see their own document only; positions then
-            restart with every document.
+        spec: whether tokens may see their own document only; positions then restart with
+            every document.
 
     Returns:
         `inputs`, `targets` int32 and `mask` bool, all [batch, length]: a target counts when
@@ -28,18 +31,30 @@ def batch(rows: Mapping[str, np.ndarray], separate_documents: bool) -> Batch:
         separate_documents also `segment_ids` and `positions`, int32.
     """
     tokens, segments = rows["tokens"], rows["segment_ids"]
-    before = segments[:, :-1]
     made: Batch = {
         "inputs": tokens[:, :-1],
         "targets": tokens[:, 1:],
         "mask": loss_mask(segments)[:, 1:],
     }
-    if separate_documents:
-        index = np.arange(before.shape[1], dtype=np.int32)
-        starts = np.diff(before, axis=1, prepend=before[:, :1] - 1) != 0
-        first = np.maximum.accumulate(np.where(starts, index, 0), axis=1)
-        made |= {"segment_ids": before, "positions": (index - first).astype(np.int32)}
+    if spec.separate_documents:
+        made |= segmented(segments[:, :-1])
     return made
+
+
+def segmented(segments: np.ndarray) -> Batch:
+    """`segment_ids` and the `positions` within each segment, int32 [batch, length]."""
+    index = np.arange(segments.shape[1], dtype=np.int32)
+    starts = np.diff(segments, axis=1, prepend=segments[:, :1] - 1) != 0
+    first = np.maximum.accumulate(np.where(starts, index, 0), axis=1)
+    return {"segment_ids": segments, "positions": (index - first).astype(np.int32)}
+
+
+def inputs(batch: Batch) -> dict[str, Any]:
+    return {
+        "input_ids": batch["inputs"],
+        "segment_ids": batch.get("segment_ids"),
+        "positions": batch.get("positions"),
+    }
 
 
 def loss(
@@ -47,23 +62,21 @@ def loss(
     batch: Batch,
     *,
     z_loss: float = 0.0,
+    label_smoothing: float = 0.0,
     dropout_key: jax.Array | None = None,
+    step: jax.Array | None = None,
 ) -> Loss:
-    """Cross-entropy in nats; z_loss weighs the squared log-normaliser (PaLM, 2204.02311)."""
-    logits = model(
-        batch["inputs"],
-        segment_ids=batch.get("segment_ids"),
-        positions=batch.get("positions"),
-        dropout_key=dropout_key,
+    """Cross-entropy of the next tokens."""
+    logits = model(**inputs(batch), step=step, dropout_key=dropout_key)
+    entropy = cross_entropy(
+        logits, batch["targets"], z_loss=z_loss, label_smoothing=label_smoothing
     )
-    normaliser = jax.nn.logsumexp(logits, axis=-1)
-    target = jnp.take_along_axis(logits, batch["targets"][..., None], axis=-1)[..., 0]
     mask = batch["mask"]
-    nats = jnp.sum(jnp.where(mask, normaliser - target, 0.0))
-    objective = nats
-    if z_loss:
-        objective = nats + z_loss * jnp.sum(jnp.where(mask, normaliser**2, 0.0))
-    return Loss(objective, nats, jnp.sum(mask, dtype=jnp.float32))
+    return Loss(
+        total(entropy.objective, mask),
+        total(entropy.nats, mask),
+        jnp.sum(mask, dtype=jnp.float32),
+    )
 
 
 def metrics(nats: float, bytes_per_token: float) -> dict[str, float]:
@@ -71,7 +84,7 @@ def metrics(nats: float, bytes_per_token: float) -> dict[str, float]:
     return {
         "loss": nats,
         "bits_per_byte": nats / math.log(2.0) / bytes_per_token,
-        "perplexity": math.exp(min(nats, 700.0)),
+        "perplexity": perplexity(nats),
     }
 
 
@@ -79,6 +92,9 @@ LANGUAGE_MODEL = Task(
     name="language_model",
     summary="predict each token from those before it",
     batch=batch,
+    inputs=inputs,
     loss=loss,
     metrics=metrics,
+    show=show_text,
+    continues_text=True,
 )

@@ -86,6 +86,7 @@ class TrainConfig:
         if self.task not in TASKS:
             hint = near_matches(self.task, TASKS)
             raise ConfigError(f"task = {self.task!r} is not known{hint}; tasks: {choices(TASKS)}")
+        _check_task(self)
         if self.parallel == "pmap" and self.mesh.fsdp != 1:
             raise ConfigError(
                 f"mesh.fsdp = {self.mesh.fsdp} with parallel = 'pmap': pmap replicates parameters; "
@@ -283,6 +284,19 @@ def _resolved_model(config: TrainConfig, vocab_size: int | None = None) -> Model
         names = "|".join(field.name for field in dataclasses.fields(ModelConfig))
         message = re.sub(rf"(?<![\w.])({names})(?= = )", r"model.\1", str(error))
         raise ConfigError(message) from error
+
+
+def _check_task(config: TrainConfig) -> None:
+    """Refuse a model that cannot learn the task, naming the nearest pairs that work."""
+    architecture, fits = config.model.architecture, TASKS[config.task].architectures
+    if architecture in fits:
+        return
+    others = [name for name, task in TASKS.items() if architecture in task.architectures]
+    raise ConfigError(
+        f"task = {config.task!r} cannot be learnt by model.architecture = {architecture!r}; "
+        f"use model.architecture = {choices(map(repr, fits))}"
+        + (f", or task = {choices(map(repr, others))}" if others else "")
+    )
 
 
 def _max_length(config: TrainConfig) -> int:

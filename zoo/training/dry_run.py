@@ -11,9 +11,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.extend.core import ClosedJaxpr, Jaxpr
 
 from zoo.layers import weight
 from zoo.layers.weight import Weight
+from zoo.models.transformer import declare
 from zoo.training.config import TrainConfig, origins
 from zoo.training.progress import format_duration
 from zoo.training.schedules import schedule
@@ -32,7 +34,8 @@ class DryRun:
         flops_per_step: of the matrix products, forward and backward.
         memory_bytes: on each device: parameters, optimizer state, and what the forward pass
             keeps for the backward pass, before the compiler's own savings and scratch space.
-        tokens: that the run predicts; epochs: how often that reads the text.
+        tokens: that the run predicts, or examples, as `unit` says; epochs: how often that
+            reads the data.
         learning_rates: over the run, 60 points.
         peak_flops: FLOP/s that one large matrix product reaches here, over all devices.
     """
@@ -45,6 +48,7 @@ class DryRun:
     epochs: float
     learning_rates: list[float]
     peak_flops: float = 0.0
+    unit: str = "tokens"
     notes: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
@@ -76,7 +80,7 @@ class DryRun:
         )
         for name, size in self.memory_bytes.items():
             yield f"memory      about {size / 2**20:,.1f} MiB {name} on each device"
-        yield f"text        {self.tokens:,} tokens, {self.epochs:.3g} epochs"
+        yield f"data        {self.tokens:,} {self.unit}, {self.epochs:.3g} epochs"
         yield f"lr          {_spark(self.learning_rates)}  peak {max(self.learning_rates):.2e}"
         yield from (f"note        {note}" for note in self.notes)
         yield "the workdir was not touched"
@@ -103,12 +107,13 @@ def dry_run(config: TrainConfig, typed: Collection[str] = ()) -> DryRun:
     return DryRun(
         settings=origins(config, typed=typed, vocab_size=run.data.vocab_size),
         parameters=_parameters(weights, shapes),
-        flops_per_step=_flops(run, weights, shapes),
+        flops_per_step=_flops(run),
         memory_bytes=_memory(run),
         tokens=budget.tokens_asked,
         epochs=budget.epochs,
         learning_rates=[peak * float(factor(int(step))) for step in points],
         peak_flops=_peak_flops(config.model.dtype),
+        unit=budget.unit,
         notes=tuple(note for note in (budget.warning,) if note),
     )
 
@@ -127,18 +132,52 @@ def _parameters(weights: dict[str, Any], shapes: dict[str, Any]) -> dict[str, in
     return counts
 
 
-def _flops(run: Run, weights: dict[str, Any], shapes: dict[str, Any]) -> float:
-    """2 per multiply-add; the backward pass costs twice the forward (Kaplan et al. 2020)."""
-    config = run.config
-    tokens = config.data.batch_size * config.data.length
-    products = sum(
-        size
-        for own, size in _leaves(weights, shapes)
-        if own.kind == "matrix" or (own.role == "emb" and config.model.tie_embeddings)
+def _flops(run: Run) -> float:
+    """2 per multiply-add of the traced forward pass; the backward pass costs twice that
+    (Kaplan et al. 2020)."""
+    parts = run.config.optim.accumulate
+    batch = run.task.batch(
+        run.data.example_batch(run.config.data.batch_size // parts), run.data.spec
     )
-    width = config.model.num_heads * config.model.sizes().head_dim
-    attention = 2 * config.model.num_layers * config.data.length * width
-    return 3.0 * 2.0 * tokens * (products + attention)
+    # A fused attention kernel hides its products.
+    plain = dataclasses.replace(run.model.config, attention="reference")
+    core = dataclasses.replace(run.core, model=declare(plain, run.model.placement))
+    shapes, _ = weight.split(core.model)
+    traced = jax.make_jaxpr(lambda params: core.loss(params, batch, None).objective)(shapes)
+    return 3.0 * parts * _products(traced.jaxpr)
+
+
+def _products(jaxpr: Jaxpr) -> float:
+    """FLOP of the matrix products and convolutions, a scan's body once for every turn."""
+    flops = 0.0
+    for equation in jaxpr.eqns:
+        name, params = equation.primitive.name, equation.params
+        if name == "dot_general":
+            (contracted, _), _ = params["dimension_numbers"]
+            summed = math.prod(_shape(equation.invars[0])[axis] for axis in contracted)
+            flops += 2.0 * math.prod(_shape(equation.outvars[0])) * summed
+        elif name == "conv_general_dilated":
+            kernel, numbers = _shape(equation.invars[1]), params["dimension_numbers"]
+            each = math.prod(kernel) / kernel[numbers.rhs_spec[0]]
+            flops += 2.0 * math.prod(_shape(equation.outvars[0])) * each
+        inner = [_products(each) for value in params.values() for each in _programs(value)]
+        # Of a choice one branch runs.
+        once = max(inner, default=0.0) if name == "cond" else sum(inner)
+        flops += once * (params["length"] if name == "scan" else 1)
+    return flops
+
+
+def _shape(variable: Any) -> tuple[int, ...]:
+    shape: tuple[int, ...] = variable.aval.shape
+    return shape
+
+
+def _programs(value: Any) -> list[Jaxpr]:
+    if isinstance(value, (tuple, list)):
+        return [program for each in value for program in _programs(each)]
+    if isinstance(value, ClosedJaxpr):
+        return [value.jaxpr]
+    return [value] if isinstance(value, Jaxpr) else []
 
 
 def _peak_flops(dtype: str, size: int = 1536, repeats: int = 5) -> float:
@@ -175,8 +214,7 @@ def _activations(run: Run) -> int:
     Tracing runs no compiler, so it cannot know what fusion saves or scratch space adds.
     """
     data, parts = run.config.data, run.config.optim.accumulate * len(jax.devices())
-    rows = np.ones((data.batch_size // parts, data.length + 1), np.int32)
-    batch = run.task.batch({"tokens": rows, "segment_ids": rows}, data.separate_documents)
+    batch = run.task.batch(run.data.example_batch(data.batch_size // parts), run.data.spec)
 
     def kept(params: Any, batch: Any) -> list[jax.Array]:
         _, backward = jax.vjp(

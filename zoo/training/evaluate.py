@@ -9,7 +9,8 @@ from typing import Any
 import jax
 
 from zoo.checkpoints.pretrained import load_pretrained, read_config
-from zoo.data.loader import TextData, open_data
+from zoo.data.base import Data
+from zoo.data.loader import open_data
 from zoo.errors import ConfigError
 from zoo.layers import weight
 from zoo.tasks import TASKS, Batch, Loss, Task
@@ -22,22 +23,25 @@ def evaluate(
     params: dict[str, Any],
     batches: Iterable[Batch],
     task: Task,
-    bytes_per_token: float,
+    bytes_per_token: float | None,
 ) -> tuple[dict[str, float], int]:
     """(`eval_...` figures, real tokens) of some batches: sums of all tokens, divided once."""
     losses = [evaluator(params, batch) for batch in batches]
     fetched = jax.device_get(losses)
-    nats = sum(float(loss.nats) for loss in fetched)
     tokens = sum(float(loss.tokens) for loss in fetched)
-    figures = task.metrics(nats / max(tokens, 1.0), bytes_per_token)
+
+    def mean(sums: Iterable[Any]) -> float:
+        return sum(map(float, sums)) / max(tokens, 1.0)
+
+    hits = {name: mean(loss.hits[name] for loss in fetched) for name in task.hits}
+    figures = task.metrics(mean(loss.nats for loss in fetched), bytes_per_token, **hits)
     return {f"eval_{name}": value for name, value in figures.items()}, round(tokens)
 
 
-def held_out(data: TextData, task: Task, max_batches: int | None) -> Iterable[Batch]:
+def held_out(data: Data, task: Task, max_batches: int | None) -> Iterable[Batch]:
     """The batches of an evaluation, on the host."""
-    separate = data.config.separate_documents
     for rows in data.eval_batches(max_batches=max_batches):
-        yield task.batch(rows, separate)
+        yield task.batch(rows, data.spec)
 
 
 def evaluate_workdir(
@@ -57,7 +61,7 @@ def evaluate_workdir(
     config = from_dict(read_config(folder)) if config is None else config
     task = TASKS[config.task]
     model = load_pretrained(folder)
-    data = open_data(config.data)
+    data = open_data(config.data, needs=task.needs)
     known = model.config.sizes().vocab_size
     if data.vocab_size > known:
         raise ConfigError(

@@ -137,7 +137,7 @@ class Loop:
 
     def _diverged(self, failed_at: int) -> None:
         run = self.run
-        rows = run.task.batch(run.data.train_batch(failed_at), run.config.data.separate_documents)
+        rows = run.task.batch(run.data.train_batch(failed_at), run.data.spec)
         where = first_failure(run.model, self.state["params"], rows)
         self.checkpoints.wait()
         kept = self.checkpoints.latest()
@@ -258,7 +258,7 @@ def _finish(loop: Loop, workdir: Path) -> dict[str, Any]:
     if metrics and loop.status != "failed":
         title = f"{run.config.model.variant}, {run.config.model.num_layers} layers"
         paths["plot"] = plot_losses(metrics, workdir / "loss.png", title=title)
-    if loop.status == "finished" and run.config.sample_tokens:
+    if loop.status == "finished" and run.config.sample_tokens and run.task.continues_text:
         text = _sample(run, loop.state)
         paths["sample"] = workdir / "sample.txt"
         paths["sample"].write_text(text, encoding="utf-8")

@@ -49,6 +49,8 @@ class OptimConfig:
     """Micro-batches a step; the batch is split, not multiplied."""
     z_loss: float = 0.0
     """Weight of the squared log-normaliser of the logits."""
+    label_smoothing: float = 0.0
+    """Part of the target's probability that is spread over all classes (1512.00567)."""
     ema: float | None = None
     """Decay of an exponential moving average of the weights; None keeps none."""
     freeze: tuple[str, ...] = ()
@@ -89,6 +91,7 @@ class OptimConfig:
         for field in ("decay_fraction", "final_lr_fraction"):
             check(field, 0 <= getattr(self, field) <= 1, "in [0, 1]")
         check("ema", self.ema is None or 0 < self.ema < 1, "in (0, 1), or None for no average")
+        check("label_smoothing", 0 <= self.label_smoothing < 1, "in [0, 1)")
         check("layer_lr_decay", self.layer_lr_decay <= 1, "in (0, 1]")
         check("warmup", self.warmup is None or self.warmup >= 0, "0 or more steps")
         check("accumulate", self.accumulate >= 1, "1 micro-batch or more")

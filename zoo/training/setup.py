@@ -9,7 +9,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from zoo.data.loader import TextData, open_data
+from zoo.data.base import Data
+from zoo.data.loader import open_data
 from zoo.layers import weight
 from zoo.models.transformer import Transformer, declare, initialiser
 from zoo.tasks import TASKS, Batch, Task
@@ -45,7 +46,7 @@ class Run:
     """
 
     config: TrainConfig
-    data: TextData
+    data: Data
     task: Task
     model: Transformer
     core: Step
@@ -57,7 +58,7 @@ class Run:
 
     def batch(self, rows: dict[str, np.ndarray]) -> Batch:
         """Rows of the data room as a device batch."""
-        return self.place(self.task.batch(rows, self.config.data.separate_documents))
+        return self.place(self.task.batch(rows, self.data.spec))
 
     def initial_state(self) -> State:
         """A fresh state, placed."""
@@ -82,9 +83,10 @@ def prepare(config: TrainConfig) -> Run:
     check_batch(config.data.batch_size, config.optim.accumulate, devices)
     mesh = make_mesh(config.mesh)
     seed = config.seed if config.data_seed is None else config.data_seed
-    data = open_data(config.data, seed=seed)
+    task = TASKS[config.task]
+    data = open_data(config.data, seed=seed, needs=task.needs)
     config = resolve_run(config, vocab_size=data.vocab_size)
-    task, model = TASKS[config.task], declare(config.model)
+    model = declare(config.model)
     shapes, weights = weight.split(model)
     optim = config.optim
     pmapped = config.parallel == "pmap"

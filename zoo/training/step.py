@@ -82,7 +82,7 @@ class Step:
         if self.axis_name is not None:
             # Each device draws for its own rows; under jit one draw covers the whole batch.
             key = jax.random.fold_in(key, jax.lax.axis_index(self.axis_name))
-        loss, grads = self._gradient(state["params"], batch, key)
+        loss, grads = self._gradient(state["params"], batch, key, step)
         loss, grads = self._reduce(loss), self._reduce(grads)
         tokens = jnp.maximum(loss.tokens, 1.0)
         lr, weight_decay = inputs.lr * self.schedule(step), inputs.weight_decay
@@ -116,14 +116,14 @@ class Step:
         return kept | {"step": step + 1, "failed_at": failed}, figures
 
     def _gradient(
-        self, params: dict[str, Any], batch: Batch, key: jax.Array
+        self, params: dict[str, Any], batch: Batch, key: jax.Array, step: jax.Array
     ) -> tuple[Loss, dict[str, Any]]:
         """Sums over the batch, in micro-batches: dividing once keeps unequal padding exact."""
 
         def objective(
             params: dict[str, Any], part: Batch, part_key: jax.Array
         ) -> tuple[jax.Array, Loss]:
-            loss = self.loss(params, part, part_key)
+            loss = self.loss(params, part, part_key, step)
             return loss.objective, loss
 
         gradient = jax.grad(objective, has_aux=True)
@@ -144,17 +144,28 @@ class Step:
             return jax.tree.map(jnp.add, total, (loss, grads)), None
 
         zero = jnp.zeros((), jnp.float32)
-        start = (Loss(zero, zero, zero), jax.tree.map(jnp.zeros_like, params))
+        start = (
+            Loss(zero, zero, zero, dict.fromkeys(self.task.hits, zero)),
+            jax.tree.map(jnp.zeros_like, params),
+        )
         (loss, grads), _ = jax.lax.scan(accumulate, start, (split, jnp.arange(parts)))
         return loss, grads
 
-    def loss(self, params: dict[str, Any], batch: Batch, key: jax.Array | None) -> Loss:
+    def loss(
+        self,
+        params: dict[str, Any],
+        batch: Batch,
+        key: jax.Array | None,
+        step: jax.Array | None = None,
+    ) -> Loss:
         """The task's sums with these parameters; dropout only where the model asks for some."""
         return self.task.loss(
             weight.bind(self.model, params),
             batch,
             z_loss=self.config.z_loss,
+            label_smoothing=self.config.label_smoothing,
             dropout_key=key if self.model.config.is_random() else None,
+            step=step,
         )
 
     def _reduce(self, tree: Any) -> Any:

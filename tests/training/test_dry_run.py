@@ -1,0 +1,22 @@
+"""A dry run's figures against closed forms."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from zoo.training.config import TrainConfig
+from zoo.training.dry_run import dry_run
+
+Configure = Callable[..., TrainConfig]
+
+
+def test_compute_is_that_of_the_matrices_and_of_attention(configure: Configure) -> None:
+    """6 FLOP a token and weight of a matrix (Kaplan et al. 2020), and 12 a token, key and width."""
+    config = configure({"optim.accumulate": 2, "model.window": 8})
+    width, layers, length, vocabulary = 16, 2, 32, 256
+    matrices = layers * 12 * width**2 + width * vocabulary
+    attention = layers * 2 * length * width
+    tokens = config.data.batch_size * length
+    assert dry_run(config).flops_per_step == pytest.approx(6 * tokens * (matrices + attention))
