@@ -269,7 +269,7 @@ def test_a_stack_of_many_kinds_is_the_loop_and_taps_come_in_order(
         positions = jnp.arange(x.shape[1], dtype=jnp.int32)[None]
         scope = _scope(config, positions, None, None)
         bound = weight.bind(stack, params)
-        return bound(x, scope, placement=placement, config=config, taps=True)
+        return bound(x, scope, placement=placement, config=config, measure="figures")
 
     single = jax.tree.map(lambda a: jnp.asarray(a, jnp.float32), params)
     got, taps = run(single, jnp.asarray(x, jnp.float32))

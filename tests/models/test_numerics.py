@@ -67,7 +67,7 @@ def test_parameters_stay_float32_when_computing_in_bfloat16(tiny: Callable[..., 
 
 def test_taps_cost_nothing_when_not_asked_for(tiny: Callable[..., Any], ids: jax.Array) -> None:
     model = tiny().model
-    hidden, taps = model.measure(ids, taps=False)
+    hidden, taps = model.measure(ids, taps=None)
     assert jax.tree.leaves(taps) == []
     np.testing.assert_allclose(hidden, model.hidden(ids))
     np.testing.assert_allclose(model.measure(ids)[0], hidden, atol=1e-6)

@@ -31,7 +31,7 @@ def tiny(variant: str) -> Transformer:
 
 def layers_of(model: Transformer) -> list[Layer]:
     """Every layer as a module of its own, cut out of the stacked weights."""
-    sites = model.placement.stack("decoder").layers
+    placement = model.placement.stack("decoder")
     params: dict[str, Any] = weight.split(model)[0]["stack"]["blocks"]
     layers = {}
     for index, block in enumerate(model.stack.blocks):
@@ -39,7 +39,7 @@ def layers_of(model: Transformer) -> list[Layer]:
             stacked = params[str(index)]["layers"][str(position)]
             for step, layer in enumerate(block.plan.layers(position)):
                 own = jax.tree.map(lambda array, step=step: array[step], stacked)
-                module = Layer(sites[layer], model.config, model.stack.stream)
+                module = Layer(placement.layers[layer], placement, model.config)
                 layers[layer] = weight.bind(module, own)
     return [layers[layer] for layer in range(DEPTH)]
 

@@ -38,6 +38,9 @@ class Weight:
             weight has no such axis.
         sublayer: the sublayer it belongs to (`self_attention`, `mlp`, ...), if any.
         stack: the stack it belongs to (`encoder` or `decoder`), if any.
+        start: where a weight that is not drawn starts, unless its placement says otherwise: one
+            number, or one per element.
+        offset: what the forward pass adds to a gain (1 for norms that store gain - 1).
     """
 
     role: str
@@ -48,6 +51,8 @@ class Weight:
     layers: range | None = None
     sublayer: str | None = None
     stack: str | None = None
+    start: float | tuple[float, ...] = 0.0
+    offset: float = 0.0
 
     @property
     def stacked(self) -> bool:
@@ -62,14 +67,28 @@ def matrix(
     return _param(Weight(role, kind, axes, fan_in, fan_out), (fan_in, fan_out))
 
 
-def vector(role: str, size: int, axis: str, *, kind: Kind) -> nnx.Param[jax.Array]:
+def vector(
+    role: str, size: int, axis: str, *, kind: Kind, start: float = 0.0, offset: float = 0.0
+) -> nnx.Param[jax.Array]:
     """A [size] weight, zero until the model is initialised."""
-    return _param(Weight(role, kind, (axis,)), (size,))
+    return _param(Weight(role, kind, (axis,), start=start, offset=offset), (size,))
 
 
-def scalar(role: str) -> nnx.Param[jax.Array]:
-    """A learned scalar multiplier, zero until the model is initialised."""
-    return _param(Weight(role, "multiplier", ()), ())
+def scalar(role: str, *, kind: Kind = "multiplier", start: float = 0.0) -> nnx.Param[jax.Array]:
+    """A learned scalar, zero until the model is initialised."""
+    return _param(Weight(role, kind, (), start=start), ())
+
+
+def array(
+    role: str,
+    shape: tuple[int, ...],
+    axes: tuple[str, ...],
+    *,
+    kind: Kind = "multiplier",
+    start: float | tuple[float, ...] = 0.0,
+) -> nnx.Param[jax.Array]:
+    """A learned array that is not drawn, zero until the model is initialised."""
+    return _param(Weight(role, kind, axes, start=start), shape)
 
 
 def _param(weight: Weight, shape: tuple[int, ...]) -> nnx.Param[jax.Array]:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -17,11 +17,11 @@ from zoo.layers.linear import dropout, fold
 from zoo.layers.mlp import MLP
 from zoo.models.config import ModelConfig
 from zoo.models.planner import BlockPlan, plan
-from zoo.variants.placement import Site, StackPlacement
-from zoo.variants.streams import STREAMS, Carry
+from zoo.variants.placement import Ramp, Site, StackPlacement
+from zoo.variants.streams import STREAMS, Carry, Numbers, StreamEnds, Tap
 
 Taps = dict[str, jax.Array]
-Numbers = Mapping[str, Any]
+Measure = Literal["figures", "arrays"]
 
 # What the backward pass of a scanned layer finds saved with remat = "selective";
 # everything else is cheap to compute again.
@@ -51,45 +51,67 @@ jax.tree_util.register_dataclass(LayerInputs)
 class Sublayer(nnx.Module):
     """One F and its access to the stream."""
 
-    def __init__(self, site: Site, config: ModelConfig, stream: str) -> None:
+    def __init__(self, site: Site, placement: StackPlacement, config: ModelConfig) -> None:
         self.kind = site.sublayer
         self.dropout = config.dropout
-        self.residual = STREAMS[stream].site(site, config.d_model, config.norm_spec())
+        access = STREAMS[placement.stream].site
+        self.residual: Any = access(site, placement, config.d_model, config.norm_spec())
         self.branch = _branch(site, config)
 
     def __call__(
-        self, carry: Carry, scope: Scope, inputs: LayerInputs, numbers: Numbers, taps: Taps | None
+        self, carry: Carry, scope: Scope, inputs: LayerInputs, numbers: Numbers, tap: Tap | None
     ) -> Carry:
-        x = self.residual.read(carry)
+        branch = self.apply(self.residual.read(carry, numbers), scope, inputs)
+        keep = _keep(fold(inputs.key, 2), inputs.drop_rate, branch)
+        return self.residual.write(carry, branch, numbers, keep=keep, tap=tap)
+
+    def apply(self, x: jax.Array, scope: Scope, inputs: LayerInputs) -> jax.Array:
+        """F(x) and its dropout, [batch, length, d_model]."""
         key = inputs.key
         if self.kind == "mlp":
             branch = self.branch(x)
         else:
             branch = self.branch(x, scope, window=inputs.window, key=fold(key, 0))
-        branch = dropout(branch, self.dropout, fold(key, 1))
-        keep = _keep(fold(key, 2), inputs.drop_rate, branch)
-        return self.residual.write(carry, branch, numbers, keep=keep, taps=taps)
+        return dropout(branch, self.dropout, fold(key, 1))
 
 
 class Layer(nnx.Module):
     """The sublayers of one layer, in order."""
 
-    def __init__(self, sites: Sequence[Site], config: ModelConfig, stream: str) -> None:
-        self.sublayers = nnx.List([Sublayer(site, config, stream) for site in sites])
+    def __init__(
+        self, sites: Sequence[Site], placement: StackPlacement, config: ModelConfig
+    ) -> None:
+        self.sublayers = nnx.List([Sublayer(site, placement, config) for site in sites])
 
     def __call__(
-        self, carry: Carry, scope: Scope, inputs: LayerInputs, *, taps: bool
+        self, carry: Carry, scope: Scope, inputs: LayerInputs, *, measure: Measure | None
     ) -> tuple[Carry, Taps]:
-        """The carry after the layer and, if asked, measurements of shape [sublayers]."""
+        """The carry after the layer and, if asked, measurements of shape [sublayers, ...]."""
         records: list[Taps] = []
-        for index, (sublayer, numbers) in enumerate(
-            zip(self.sublayers, inputs.numbers, strict=True)
-        ):
-            record: Taps = {}
-            own = dataclasses.replace(inputs, key=fold(inputs.key, index))
-            carry = sublayer(carry, scope, own, numbers, record if taps else None)
-            records.append(record)
+        for sublayer, numbers, own in self._calls(inputs):
+            tap = None if measure is None else Tap(arrays=measure == "arrays")
+            carry = sublayer(carry, scope, own, numbers, tap)
+            records.append({} if tap is None else tap.values)
         return carry, jax.tree.map(lambda *values: jnp.stack(values), *records)
+
+    def profile(
+        self, carry: tuple[Carry, jax.Array], scope: Scope, inputs: LayerInputs
+    ) -> tuple[tuple[Carry, jax.Array], Taps]:
+        """As a call that measures; the carry has the next sublayer's skip beside the stream."""
+        x, skip = carry
+        skips = []
+        for sublayer, numbers, own in self._calls(inputs):
+            skips.append(skip)
+            branch = sublayer.apply(sublayer.residual.read(x, numbers), scope, own)
+            x, skip = sublayer.residual.profile(x, branch, numbers, skip)
+        return (x, skip), {"skip": jnp.stack(skips)}
+
+    def _calls(self, inputs: LayerInputs) -> list[tuple[Sublayer, Numbers, LayerInputs]]:
+        pairs = zip(self.sublayers, inputs.numbers, strict=True)
+        return [
+            (sublayer, numbers, dataclasses.replace(inputs, key=fold(inputs.key, index)))
+            for index, (sublayer, numbers) in enumerate(pairs)
+        ]
 
 
 class Block(nnx.Module):
@@ -102,7 +124,7 @@ class Block(nnx.Module):
         layers = []
         for position in range(plan.period):
             sites = placement.layers[plan.start + position]
-            layer = Layer(sites, config, placement.stream)
+            layer = Layer(sites, placement, config)
             for index, sublayer in enumerate(layer.sublayers):
                 layer.sublayers[index] = _stacked(sublayer, plan.layers(position), stack)
             layers.append(layer)
@@ -115,7 +137,7 @@ class Block(nnx.Module):
         inputs: Sequence[LayerInputs],
         *,
         config: ModelConfig,
-        taps: bool,
+        run: Callable[[Layer, Carry, Scope, LayerInputs], tuple[Carry, Taps]],
     ) -> tuple[Carry, Taps]:
         """`inputs` holds one stacked entry per position; taps come back as [layers, sublayers]."""
         graphdef, params = nnx.split(self.layers)
@@ -125,7 +147,7 @@ class Block(nnx.Module):
             layers = nnx.merge(graphdef, scanned[0])
             records = []
             for layer, own in zip(layers, _combine(fixed, scanned[1]), strict=True):
-                carry, record = layer(carry, scope, own, taps=taps)
+                carry, record = run(layer, carry, scope, own)
                 records.append(record)
             return carry, records
 
@@ -146,9 +168,11 @@ class Stack(nnx.Module):
 
     def __init__(self, placement: StackPlacement, config: ModelConfig, *, name: str) -> None:
         self.name = name
-        self.stream = placement.stream
         blocks = plan([_structure(layer) for layer in placement.layers])
         self.blocks = nnx.List([Block(block, placement, config, name) for block in blocks])
+        ends = STREAMS[placement.stream].ends
+        made = ends(placement, config.d_model, config.norm_spec())
+        self.ends: StreamEnds = _owned(made, stack=name)
 
     def __call__(
         self,
@@ -157,21 +181,60 @@ class Stack(nnx.Module):
         *,
         placement: StackPlacement,
         config: ModelConfig,
+        step: jax.Array | None = None,
         key: jax.Array | None = None,
-        taps: bool = False,
+        measure: Measure | None = None,
     ) -> tuple[jax.Array, Taps]:
-        """[batch, length, d_model] to the same shape, and measurements [layers, sublayers]."""
-        stream = STREAMS[self.stream]
-        carry = stream.open(x)
+        """[batch, length, d_model] to the same shape, and measurements [layers, sublayers, ...].
+
+        Args:
+            step: of the optimizer, for scheduled multipliers; None: the end of their schedules.
+            measure: what to measure, see `Tap`; None: nothing.
+        """
+
+        def run(layer: Layer, carry: Carry, scope: Scope, own: LayerInputs) -> tuple[Carry, Taps]:
+            return layer(carry, scope, own, measure=measure)
+
+        carry, measured = self._run(run, self.ends.open(x), scope, placement, config, step, key)
+        return self.ends.close(carry), measured
+
+    def profile(
+        self,
+        x: jax.Array,
+        scope: Scope,
+        *,
+        placement: StackPlacement,
+        config: ModelConfig,
+        key: jax.Array | None = None,
+    ) -> tuple[jax.Array, jax.Array]:
+        """(output, [layers, sublayers] skips): the skips that make every sum of unit variance."""
+
+        def run(layer: Layer, carry: Carry, scope: Scope, own: LayerInputs) -> tuple[Carry, Taps]:
+            return layer.profile(carry, scope, own)
+
+        carry = (self.ends.open(x), jnp.ones((), jnp.float32))
+        (x, _), measured = self._run(run, carry, scope, placement, config, None, key)
+        return self.ends.close(x), measured["skip"]
+
+    def _run(
+        self,
+        run: Callable[[Layer, Carry, Scope, LayerInputs], tuple[Carry, Taps]],
+        carry: Carry,
+        scope: Scope,
+        placement: StackPlacement,
+        config: ModelConfig,
+        step: jax.Array | None,
+        key: jax.Array | None,
+    ) -> tuple[Carry, Taps]:
         measured = []
         for block in self.blocks:
             inputs = [
-                _inputs(placement, config, block.plan.layers(position), key)
+                _inputs(placement, config, block.plan.layers(position), step, key)
                 for position in range(block.plan.period)
             ]
-            carry, record = block(carry, scope, inputs, config=config, taps=taps)
+            carry, record = block(carry, scope, inputs, config=config, run=run)
             measured.append(record)
-        return stream.close(carry), jax.tree.map(lambda *v: jnp.concatenate(v), *measured)
+        return carry, jax.tree.map(lambda *v: jnp.concatenate(v), *measured)
 
 
 def _branch(site: Site, config: ModelConfig) -> nnx.Module:
@@ -204,6 +267,17 @@ def _structure(layer: Sequence[Site]) -> tuple[Any, ...]:
     return tuple(site.structure() for site in layer)
 
 
+def _owned(ends: Any, *, stack: str) -> Any:
+    """The same module with the stack's name on every weight."""
+    graphdef, state = nnx.split(ends)
+
+    def own(_: Any, param: nnx.Param[jax.Array]) -> nnx.Param[jax.Array]:
+        declared: weight.Weight = param.get_metadata()["weight"]
+        return nnx.Param(param.get_value(), weight=dataclasses.replace(declared, stack=stack))
+
+    return nnx.merge(graphdef, nnx.map_state(own, state))
+
+
 def _stacked(sublayer: Sublayer, layers: range, name: str) -> Sublayer:
     """The same sublayer with a leading axis of len(layers) on every weight."""
     graphdef, state = nnx.split(sublayer)
@@ -218,17 +292,15 @@ def _stacked(sublayer: Sublayer, layers: range, name: str) -> Sublayer:
 
 
 def _inputs(
-    placement: StackPlacement, config: ModelConfig, layers: range, key: jax.Array | None
+    placement: StackPlacement,
+    config: ModelConfig,
+    layers: range,
+    step: jax.Array | None,
+    key: jax.Array | None,
 ) -> LayerInputs:
     """Per-layer inputs of some layers: a plain number where all agree, an array where not."""
-    sublayers = range(len(placement.layers[0]))
-    numbers = tuple(
-        {
-            name: _agree([placement.layers[i][index].multipliers()[name].value for i in layers])
-            for name in ("skip", "branch")
-        }
-        for index in sublayers
-    )
+    columns = zip(*(placement.layers[layer] for layer in layers), strict=True)
+    numbers = tuple(_numbers(column, step) for column in columns)
     windows = config.windows()
     everything = config.sizes().max_length
     window = _agree([windows[layer] or everything for layer in layers])
@@ -242,6 +314,30 @@ def _inputs(
         drop_rate=_agree([config.stochastic_depth * layer / top for layer in layers]),
         key=keys,
     )
+
+
+def _numbers(sites: Sequence[Site], step: jax.Array | None) -> Numbers:
+    """The constants of one sublayer over some layers, schedules taken at `step`."""
+    rows = [site.numbers() for site in sites]
+    numbers = {name: _agree([row[name] for row in rows]) for name in rows[0]}
+    if step is None:
+        return numbers
+    for role in sites[0].multipliers():
+        ramps = [ramp for site in sites if (ramp := site.multipliers()[role].ramp) is not None]
+        if ramps:
+            numbers[role] = numbers[role] * _ramped(ramps, step)
+    return numbers
+
+
+def _ramped(ramps: Sequence[Ramp], step: jax.Array) -> jax.Array:
+    """[layers] values of schedules at a step."""
+
+    def column(field: str) -> jax.Array:
+        return jnp.asarray([getattr(ramp, field) for ramp in ramps], jnp.float32)
+
+    reached = jnp.clip((step - column("start")) / column("steps"), 0.0, 1.0)
+    floor = column("floor")
+    return floor + (1.0 - floor) * reached ** column("power")
 
 
 def _agree(values: Sequence[int | float]) -> Any:

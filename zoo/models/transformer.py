@@ -17,7 +17,7 @@ from zoo.layers.norms import Norm
 from zoo.layers.positions import rotary_tables
 from zoo.models.config import ModelConfig, place, resolve
 from zoo.models.init import initial_params
-from zoo.models.stack import Stack, Taps
+from zoo.models.stack import Measure, Stack, Taps
 from zoo.variants.placement import Placement
 
 # The one stack of a decoder-only model, as placements name it.
@@ -99,8 +99,9 @@ class Transformer(nnx.Module):
             attention_mask=attention_mask,
             positions=positions,
             segment_ids=segment_ids,
+            step=step,
             dropout_key=dropout_key,
-            taps=False,
+            taps=None,
         )[0]
 
     def measure(
@@ -110,8 +111,9 @@ class Transformer(nnx.Module):
         attention_mask: jax.Array | None = None,
         positions: jax.Array | None = None,
         segment_ids: jax.Array | None = None,
+        step: jax.Array | None = None,
         dropout_key: jax.Array | None = None,
-        taps: bool = True,
+        taps: Measure | None = "figures",
     ) -> tuple[jax.Array, Taps]:
         """(hidden, taps): each tap is [layers, sublayers], in the order of the stack.
 
@@ -139,8 +141,9 @@ class Transformer(nnx.Module):
             _scope(config, positions, attention_mask, segment_ids),
             placement=self.placement.stack(self.stack.name),
             config=config,
+            step=step,
             key=stack_key,
-            taps=taps,
+            measure=taps,
         )
         return (self.final_norm(x) if config.final_norm else x), measured
 

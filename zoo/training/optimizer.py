@@ -21,10 +21,14 @@ import optax
 
 from zoo.errors import ConfigError, choices, near_matches
 from zoo.layers.weight import Weight, map_weights
+from zoo.models.init import on_sphere
 from zoo.training.optim_config import OptimConfig, parse_freeze
+from zoo.variants.placement import Placement
 
 Params = dict[str, Any]
 """A nested dict of arrays; gradients, moving averages and trees of `Weight`s look the same."""
+
+Factor = float | npt.NDArray[np.float32]
 
 # RMS of a muon update per unit of learning rate. AdamW's is about that, so one learning rate
 # serves the matrices and the rest (Liu et al. 2025, "Muon is Scalable", section 2.2).
@@ -41,11 +45,11 @@ class Rule:
     Attributes:
         multiplier: of the learning rate: one number, or an array [layers, 1, ...] that
             broadcasts against a stacked weight. 0 is frozen.
-        decays: whether weight decay applies.
+        decay: of the weight decay, likewise; 0 where none applies.
     """
 
-    multiplier: float | npt.NDArray[np.float32]
-    decays: bool
+    multiplier: Factor
+    decay: Factor
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -55,6 +59,7 @@ class Optimizer:
     transform: optax.GradientTransformation
     rules: Params
     clip_norm: float | None
+    projection: optax.GradientTransformation
 
     def init(self, params: Params) -> Any:
         """The state: a pytree of arrays without entries for weights that are frozen."""
@@ -105,10 +110,11 @@ class Optimizer:
         direction, new_state = self.transform.update(grads, opt_state, live)
 
         def scale(rule: Rule, d: jax.Array, p: jax.Array) -> jax.Array:
-            step = d + weight_decay * p if rule.decays else d
+            step = d + weight_decay * rule.decay * p if np.any(rule.decay) else d
             return _without_frozen_layers(rule, step * rule.multiplier * -lr)
 
         updates = jax.tree.map(scale, rules, direction, live)
+        updates, _ = self.projection.update(updates, optax.EmptyState(), live)
         return _replace(params, optax.apply_updates(live, updates)), new_state
 
     def update(
@@ -132,7 +138,9 @@ class Optimizer:
         return jax.tree.map(_without_frozen_layers, rules, _trainable(grads, self.rules))
 
 
-def make_optimizer(config: OptimConfig, weights: Params) -> Optimizer:
+def make_optimizer(
+    config: OptimConfig, weights: Params, placement: Placement | None = None
+) -> Optimizer:
     """The optimizer of a config for the weights declared by a model.
 
     Each equals its optax namesake on weights without a layer axis; adafactor differs in that
@@ -142,17 +150,35 @@ def make_optimizer(config: OptimConfig, weights: Params) -> Optimizer:
     Args:
         config: resolved; `clip_norm` may stay None, and betas that the optimizer does not use.
         weights: the tree of `Weight`s beside the parameters.
+        placement: of the model; its multipliers of rate and decay apply, and its projection.
 
     Raises:
         ConfigError: for a field that is None or cannot work, a freeze pattern that fits no
             weight (naming the roles or layers there are), or freezing everything.
     """
     config.validate()
-    rules = update_rules(config, weights)
+    rules = update_rules(config, weights, placement)
     live = _trainable(weights, rules)
     if not live:
         raise ConfigError(f"optim.freeze = {config.freeze} leaves no weight to train")
-    return Optimizer(_direction(config, live), rules, config.clip_norm)
+    spherical = placement is not None and "sphere" in placement.hooks
+    projection = keep_on_sphere(live) if spherical else optax.identity()
+    return Optimizer(_direction(config, live), rules, config.clip_norm, projection)
+
+
+def keep_on_sphere(weights: Params) -> optax.GradientTransformation:
+    """The last link of a chain: what is left after it is a step to unit length (2410.01131).
+
+    Matrices and embeddings have their vectors along the stream's width normalised; the rest
+    passes. Needs the parameters.
+    """
+
+    def update(updates: Params, state: Any, params: Params | None = None) -> tuple[Params, Any]:
+        assert params is not None, "the projection needs the parameters"
+        moved = on_sphere(weights, optax.apply_updates(params, updates))
+        return jax.tree.map(jnp.subtract, moved, params), state
+
+    return optax.GradientTransformation(lambda params: optax.EmptyState(), update)
 
 
 def ema_update(ema_params: Params, params: Params, decay: jax.typing.ArrayLike) -> Params:
@@ -161,8 +187,12 @@ def ema_update(ema_params: Params, params: Params, decay: jax.typing.ArrayLike) 
     return averaged
 
 
-def update_rules(config: OptimConfig, weights: Params) -> Params:
+def update_rules(
+    config: OptimConfig, weights: Params, placement: Placement | None = None
+) -> Params:
     """The `Rule` of each weight, a tree like `weights`.
+
+    What a placement multiplies comes on top.
 
     Layer-wise decay d of the learning rate: layer l (from 0) of N has d^(N-1-l); embeddings
     (and a norm on them) d^N; head, final norm and anything else outside the stack 1, so that
@@ -187,12 +217,21 @@ def update_rules(config: OptimConfig, weights: Params) -> Params:
             ],
             np.float32,
         )
-        same = len(set(factors.tolist())) == 1
-        shape = (-1,) + (1,) * len(weight.axes)
-        return Rule(float(factors[0]) if same else factors.reshape(shape), weight.kind in decayed)
+        decay = np.full_like(factors, weight.kind in decayed)
+        if placement is not None:
+            factors = factors * np.asarray(placement.lr_multipliers(weight), np.float32)
+            decay = decay * np.asarray(placement.decay_multipliers(weight), np.float32)
+        return Rule(_along_layers(factors, weight), _along_layers(decay, weight))
 
     rules: Params = map_weights(rule, weights)
     return rules
+
+
+def _along_layers(values: npt.NDArray[np.float32], weight: Weight) -> Factor:
+    """One number where all layers agree, else an array that broadcasts against the weight."""
+    if len(set(values.tolist())) == 1:
+        return float(values[0])
+    return values.reshape(-1, *(1 for _ in weight.axes))
 
 
 def _distance_from_top(weight: Weight, layer: int | None, num_layers: int) -> int:

@@ -93,7 +93,7 @@ def prepare(config: TrainConfig) -> Run:
     core = Step(
         model=model,
         task=task,
-        optimizer=make_optimizer(optim, weights),
+        optimizer=make_optimizer(optim, weights, model.placement),
         schedule=schedule(optim, config.steps),
         config=optim,
         axis_name="devices" if pmapped else None,

@@ -13,9 +13,9 @@ from zoo.errors import VariantError, choices
 from zoo.layers import weight
 from zoo.layers.norms import NormKind, NormSpec
 from zoo.layers.weight import ROLES
-from zoo.variants.placement import Site
+from zoo.variants.placement import Site, StackPlacement
 from zoo.variants.registry import get_variant
-from zoo.variants.streams import STREAMS, Carry
+from zoo.variants.streams.plain import PlainSite
 from zoo.variants.variant import SUBLAYERS, Architecture, Context, Stack, Variant
 
 
@@ -64,20 +64,25 @@ class Residual(nnx.Module):
             d_model=d_model,
         )
         chosen = get_variant(variant)
+        if chosen.stream != "plain":
+            raise VariantError(
+                f"{chosen.name} carries more than x from sublayer to sublayer; "
+                "use zoo.ResidualStack"
+            )
         self.site: Site = chosen.site(context)
         spec = NormSpec(norm, eps, norm_bias)
-        access: Any = STREAMS[chosen.stream].site(self.site, d_model, spec)
+        access: Any = PlainSite(self.site, StackPlacement(), d_model, spec)
         params, weights = weight.split(access)
         filled = weight.map_weights(self._initial, weights, params)
         self.access = weight.bind(access, filled)
 
-    def __call__(self, x: Carry, f: Callable[[jax.Array], jax.Array]) -> Carry:
+    def __call__(self, x: jax.Array, f: Callable[[jax.Array], jax.Array]) -> jax.Array:
         """[batch, length, d_model] to the same; `f` maps what it is given likewise."""
-        numbers = {name: each.value for name, each in self.site.multipliers().items()}
-        return self.access.write(x, f(self.access.read(x)), numbers)
+        numbers = self.site.numbers()
+        return self.access.write(x, f(self.access.read(x, numbers)), numbers)
 
     def _initial(self, declared: weight.Weight, value: jax.Array) -> jax.Array:
-        return jnp.full_like(value, self.site.initial(declared))
+        return jnp.full_like(value, jnp.asarray(self.site.initial(declared)))
 
 
 def init_gain(

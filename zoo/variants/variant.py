@@ -8,16 +8,25 @@ from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 from zoo.errors import VariantError, choices, near_matches
-from zoo.variants.placement import Placement, Presence, Site, StackPlacement
+from zoo.variants.placement import (
+    BaseInit,
+    Hook,
+    Option,
+    Placement,
+    Presence,
+    Site,
+    StackPlacement,
+)
 
-Architecture = Literal["encoder", "decoder", "encoder_decoder"]
+Architecture = Literal["encoder", "decoder", "encoder_decoder", "vision"]
 Stack = Literal["encoder", "decoder"]
-Option = bool | int | float | str
+Layout = Literal["sequential", "parallel"]
 
 # The sublayers of a layer, per architecture and stack.
 SUBLAYERS: dict[Architecture, dict[Stack, tuple[str, ...]]] = {
     "encoder": {"encoder": ("self_attention", "mlp")},
     "decoder": {"decoder": ("self_attention", "mlp")},
+    "vision": {"encoder": ("self_attention", "mlp")},
     "encoder_decoder": {
         "encoder": ("self_attention", "mlp"),
         "decoder": ("self_attention", "cross_attention", "mlp"),
@@ -36,7 +45,7 @@ class Context:
         sublayers: the sublayers of one layer of this stack, in order.
         sublayer: the one that is asked about.
         layer_index: from 0, or None when a sublayer is resolved by itself.
-        d_model, d_ff, num_heads: widths; 0 when not known.
+        d_model, d_ff, num_heads, head_dim: widths; 0 when not known.
     """
 
     architecture: Architecture
@@ -49,6 +58,7 @@ class Context:
     d_model: int = 0
     d_ff: int = 0
     num_heads: int = 0
+    head_dim: int = 0
 
     @property
     def num_layers(self) -> int:
@@ -59,6 +69,11 @@ class Context:
     def num_sublayers(self) -> int:
         """Sublayers of this whole stack."""
         return self.num_layers * len(self.sublayers)
+
+    @property
+    def sublayer_index(self) -> int:
+        """The sublayer's index from 0 in the whole stack."""
+        return self.layer * len(self.sublayers) + self.sublayers.index(self.sublayer)
 
     @property
     def layer(self) -> int:
@@ -131,6 +146,8 @@ class Recipe:
 
 
 Law = Callable[..., Site]
+Ends = Callable[..., StackPlacement]
+Provenance = Literal["first_hand", "second_hand"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -143,12 +160,18 @@ class Variant:
         equation: of one sublayer, in plain text.
         law: `law(context, **options) -> Site`.
         embedding_norm, final_norm: what the ends of every stack require.
+        ends: `ends(context, **options) -> StackPlacement` without layers, for a stack that
+            has more to its ends than these two, or whose stream has settings.
         options: names and defaults of the law's options.
         given: the options that were asked for with another value than their default.
         aliases: other names of exactly this placement.
         stream: a name in `zoo.variants.streams`.
         check: `check(**options)`, raising VariantError on a value that makes no sense.
         failure: what is known of when it fails, for `describe`.
+        base_init, hooks: as in `Placement`.
+        provenance: whether the equations were read in the paper or its code, or in other texts.
+        note: where this differs from a publication, or what was not to be found in one.
+        used_by: published models with this placement.
     """
 
     name: str
@@ -164,6 +187,12 @@ class Variant:
     stream: str = "plain"
     check: Callable[..., None] | None = None
     failure: str = ""
+    ends: Ends | None = None
+    base_init: BaseInit | None = None
+    hooks: tuple[Hook, ...] = ()
+    provenance: Provenance = "first_hand"
+    note: str = ""
+    used_by: tuple[str, ...] = ()
     given: Mapping[str, Option] = dataclasses.field(default_factory=dict)
 
     def __repr__(self) -> str:
@@ -198,7 +227,26 @@ class Variant:
     def site(self, context: Context) -> Site:
         """The resolved site of one sublayer."""
         site = self.law(context, **self.values)
-        return dataclasses.replace(site, init_gains=tuple(sorted(site.init_gains)))
+        return dataclasses.replace(
+            site,
+            init_gains=tuple(sorted(site.init_gains)),
+            lr_multipliers=tuple(sorted(site.lr_multipliers)),
+            decay_multipliers=tuple(sorted(site.decay_multipliers)),
+        )
+
+    def stack(self, context: Context) -> StackPlacement:
+        """One resolved stack."""
+        ends = StackPlacement(embedding_norm=self.embedding_norm, final_norm=self.final_norm)
+        if self.ends is not None:
+            ends = self.ends(context, **self.values)
+        layers = tuple(
+            tuple(
+                self.site(dataclasses.replace(context, layer_index=layer, sublayer=sublayer))
+                for sublayer in context.sublayers
+            )
+            for layer in range(context.num_layers)
+        )
+        return dataclasses.replace(ends, layers=layers, stream=self.stream)
 
     def resolve(
         self,
@@ -209,11 +257,17 @@ class Variant:
         d_model: int = 0,
         d_ff: int = 0,
         num_heads: int = 0,
+        head_dim: int = 0,
+        layout: Layout = "sequential",
     ) -> Placement:
-        """The placement of a whole model."""
+        """The placement of a whole model.
+
+        Args:
+            layout: `parallel`: attention and MLP are one sublayer, so a layer counts as one.
+        """
         resolved = []
-        for stack, sublayers in SUBLAYERS[architecture].items():
-            depth = num_encoder_layers if stack == "encoder" else num_decoder_layers
+        for stack, own in SUBLAYERS[architecture].items():
+            sublayers = ("parallel",) if layout == "parallel" else own
             context = Context(
                 architecture=architecture,
                 stack=stack,
@@ -225,32 +279,26 @@ class Variant:
                 d_model=d_model,
                 d_ff=d_ff,
                 num_heads=num_heads,
+                head_dim=head_dim or (d_model // num_heads if num_heads else 0),
             )
-            layers = tuple(
-                tuple(
-                    self.site(dataclasses.replace(context, layer_index=layer, sublayer=sublayer))
-                    for sublayer in sublayers
-                )
-                for layer in range(depth)
-            )
-            ends = StackPlacement(
-                layers,
-                stream=self.stream,
-                embedding_norm=self.embedding_norm,
-                final_norm=self.final_norm,
-            )
-            resolved.append((stack, ends))
-        return Placement(self.spec, tuple(resolved))
+            resolved.append((stack, self.stack(context)))
+        return Placement(self.spec, tuple(resolved), base_init=self.base_init, hooks=self.hooks)
 
 
 def _like(variant: str, name: str, value: Option, default: Option) -> Option:
     """`value` in the type of `default`; an int may stand for a float and nothing else mixes."""
     if isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
-    if type(value) is not type(default):
-        kind = type(default).__name__
-        raise VariantError(f"{variant}({name}={value!r}): {name} takes a {kind}, as {default!r}")
-    return value
+    if isinstance(default, tuple) and isinstance(value, tuple | list):
+        numbers = [isinstance(each, int | float) and not isinstance(each, bool) for each in value]
+        if len(value) == len(default) and all(numbers):
+            return tuple(float(each) for each in value)
+    elif type(value) is type(default):
+        return value
+    kind = type(default).__name__
+    if isinstance(default, tuple):
+        kind = f"{len(default)} numbers"
+    raise VariantError(f"{variant}({name}={value!r}): {name} takes a {kind}, as {default!r}")
 
 
 def parse_spec(spec: str) -> tuple[str, dict[str, Any]]:

@@ -2,7 +2,8 @@
 
 A stack opens a stream on the embedding, every sublayer reads its input from it
 and writes its branch back, and the stack closes it on the way to the head. The
-plain stream carries x alone; others carry more.
+plain stream carries x alone; others carry more. A new stream is one file here: a site, and
+ends if it needs other than `Ends`, and a line in `STREAMS`.
 """
 
 from __future__ import annotations
@@ -12,41 +13,143 @@ from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 import jax
+import jax.numpy as jnp
+from flax import nnx
 
-from zoo.layers.norms import NormSpec
-from zoo.variants.placement import Site
+from zoo.layers import weight
+from zoo.layers.norms import Norm, NormSpec
+from zoo.variants.placement import Multiplier, NormSlot, Site, StackPlacement
 
 Carry = Any  # a pytree of arrays; [batch, length, d_model] for the plain stream
+Numbers = Mapping[str, Any]  # the constants of a site: floats, or scalars traced over the layers
+
+
+class Tap:
+    """Measurements at one sublayer.
+
+    Attributes:
+        values: float32 scalars `stream_rms`, `branch_rms`, `branch_skip_ratio` and bool `finite`;
+            with `arrays` also `stream` and `branch`, [batch, length, d_model].
+    """
+
+    def __init__(self, *, arrays: bool = False) -> None:
+        self.arrays = arrays
+        self.values: dict[str, jax.Array] = {}
+
+    def record(self, *, stream: jax.Array, skip: jax.Array, branch: jax.Array) -> None:
+        """What stands for the stream after the sublayer, and the two terms of the add."""
+        size = rms(branch)
+        self.values |= {
+            "stream_rms": rms(stream),
+            "branch_rms": size,
+            "branch_skip_ratio": size / rms(skip),
+            "finite": jnp.all(jnp.isfinite(stream)),
+        }
+        if self.arrays:
+            self.values |= {"stream": stream, "branch": branch}
 
 
 class StreamSite(Protocol):
     """A sublayer's access to the stream (an NNX module, it may hold weights)."""
 
-    def read(self, carry: Carry) -> jax.Array:
+    def read(self, carry: Carry, numbers: Numbers) -> jax.Array:
         """The sublayer's input, [batch, length, d_model]."""
 
     def write(
         self,
         carry: Carry,
         branch: jax.Array,
-        numbers: Mapping[str, Any],
+        numbers: Numbers,
         *,
         keep: jax.Array | None = None,
-        taps: dict[str, jax.Array] | None = None,
+        tap: Tap | None = None,
     ) -> Carry:
         """Put the branch back.
 
         Args:
-            numbers: `skip` and `branch`, the constant multipliers of this layer.
+            carry: as it was read from.
+            numbers: the constants of this layer's site, `Site.numbers`.
             keep: factor on the branch, broadcastable to it (stochastic depth).
-            taps: filled with measurements when given.
+            tap: to record to, when given.
         """
+
+
+class StreamEnds(Protocol):
+    """How a stack enters the stream and leaves it (an NNX module, it may hold weights)."""
+
+    def open(self, x: jax.Array) -> Carry:
+        """The carry before the first layer, of the embedding [batch, length, d_model]."""
+
+    def close(self, carry: Carry) -> jax.Array:
+        """The stack's output before the final norm, [batch, length, d_model]."""
+
+
+class Ends(nnx.Module):
+    """Ends of a stream whose carry is x itself."""
+
+    def __init__(self, stack: StackPlacement, d_model: int, norm: NormSpec) -> None:
+        pass
+
+    def open(self, x: jax.Array) -> Carry:
+        return x
+
+    def close(self, carry: Carry) -> jax.Array:
+        x: jax.Array = carry
+        return x
 
 
 @dataclasses.dataclass(frozen=True)
 class Stream:
-    """A kind of stream: how to open, read, write and close it."""
+    """A kind of stream.
 
-    site: Callable[[Site, int, NormSpec], StreamSite]
-    open: Callable[[jax.Array], Carry]
-    close: Callable[[Carry], jax.Array]
+    Attributes:
+        site: `site(site, stack, d_model, norm)`, the access of one sublayer.
+        ends: `ends(stack, d_model, norm)`.
+    """
+
+    site: Callable[[Site, StackPlacement, int, NormSpec], StreamSite]
+    ends: Callable[[StackPlacement, int, NormSpec], StreamEnds] = Ends
+
+
+def make_norm(slot: NormSlot, role: str, d_model: int, norm: NormSpec) -> Norm:
+    """A norm for a slot: the architecture's, apart from what the slot asks for."""
+    spec = NormSpec(
+        kind=norm.kind if slot.kind is None else slot.kind,
+        eps=norm.eps if slot.eps is None else slot.eps,
+        bias=norm.bias if slot.bias is None else slot.bias,
+        affine=norm.affine and slot.affine,
+    )
+    return Norm(d_model, spec, role=role)
+
+
+def normed(norm: Norm | None, x: jax.Array, scale: Any = 1.0) -> jax.Array:
+    """N(x) times the slot's constant, or x where there is no norm."""
+    return x if norm is None else times(norm(x), scale)
+
+
+def times(x: jax.Array, number: Any) -> jax.Array:
+    """x times a constant of the placement; exactly 1 is no operation, and stays bit-exact."""
+    if isinstance(number, float) and number == 1.0:
+        return x
+    return x * jnp.asarray(number, x.dtype)
+
+
+def learned(multiplier: Multiplier, role: str, d_model: int) -> nnx.Param[jax.Array] | None:
+    """The weight of a learned multiplier, or None for a constant."""
+    match multiplier.learned:
+        case None:
+            return None
+        case "scalar":
+            return weight.scalar(role)
+        case "vector":
+            return weight.vector(role, d_model, "embed", kind="multiplier")
+
+
+def scaled(x: jax.Array, own: nnx.Param[jax.Array] | None, number: Any) -> jax.Array:
+    """x times a multiplier: its learned array, if any, and its constant."""
+    return times(x if own is None else x * own[...].astype(x.dtype), number)
+
+
+def rms(x: jax.Array) -> jax.Array:
+    """Root mean square over everything, float32 scalar."""
+    return jnp.sqrt(jnp.mean(jnp.square(x.astype(jnp.float32))))
