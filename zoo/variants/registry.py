@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from zoo.errors import VariantError, choices, near_matches
 from zoo.variants.plain import PLAIN
+from zoo.variants.streams import STREAM_VARIANTS
 from zoo.variants.variant import Variant, parse_spec
 
 # Words that the literature uses for several of these; never guessed.
@@ -83,7 +84,7 @@ def _owners() -> dict[str, Variant]:
 
 
 def _all() -> list[Variant]:
-    return [*PLAIN, *_registered.values()]
+    return [*PLAIN, *STREAM_VARIANTS, *_registered.values()]
 
 
 def _fold(name: str) -> str:

@@ -2,8 +2,8 @@
 
 A stack opens a stream on the embedding, every sublayer reads its input from it
 and writes its branch back, and the stack closes it on the way to the head. The
-plain stream carries x alone; others carry more. A new stream is one file here: a site, and
-ends if it needs other than `Ends`, and a line in `STREAMS`.
+plain stream carries x alone; others carry more. A new stream is one file here: a site, ends
+if it needs other than `Ends`, `STREAM`, and its entries in `VARIANTS`.
 """
 
 from __future__ import annotations

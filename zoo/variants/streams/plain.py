@@ -105,4 +105,4 @@ def _variance_preserving(
     return skip * a.astype(skip.dtype), branch * b.astype(branch.dtype)
 
 
-PLAIN_STREAM = Stream(site=PlainSite)
+STREAM = Stream(site=PlainSite)

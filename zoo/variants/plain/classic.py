@@ -1,11 +1,4 @@
-"""The table of plain placements: one entry each.
-
-Every entry is `x' = N_out(a x + b N_branch(F(N_in(x))))` with its own slots,
-multipliers and init gains. In comments and laws, N counts layers unless
-"sublayers" is said. To add one: write its law, append its `Variant`. Its `Paper` may
-stand in the entry; those of the first entries are in `papers.py`, so that laws and
-wiring can be seen at once.
-"""
+"""The placements that the others are measured against."""
 
 from __future__ import annotations
 
@@ -13,17 +6,9 @@ import math
 
 from zoo.errors import VariantError
 from zoo.variants import papers
-from zoo.variants.placement import Multiplier, NormSlot, Site
+from zoo.variants.placement import Multiplier, Site
+from zoo.variants.plain.base import NORM, gains
 from zoo.variants.variant import Context, Recipe, Variant
-
-NORM = NormSlot()
-
-# The matrices on the value path and in the MLP: those whose product a branch's size is.
-_BRANCH_ROLES = ("v", "o", "w1", "w2", "xv", "xo")
-
-
-def _gains(value: float, roles: tuple[str, ...] = _BRANCH_ROLES) -> tuple[tuple[str, float], ...]:
-    return tuple((role, value) for role in roles)
 
 
 def _post_norm(context: Context) -> Site:
@@ -33,7 +18,7 @@ def _post_norm(context: Context) -> Site:
 def _pre_norm(context: Context, *, scaled_init: bool) -> Site:
     # GPT-2 divides by the root of the number of residual *sublayers*.
     gain = context.num_sublayers**-0.5 if scaled_init else 1.0
-    gains = _gains(gain, ("o", "w2", "xo")) if scaled_init else ()
+    gains = gains(gain, ("o", "w2", "xo")) if scaled_init else ()
     return Site(context.sublayer, norm_in=NORM, init_gains=gains)
 
 
@@ -49,7 +34,7 @@ def deep_norm_constants(context: Context, p: float) -> tuple[float, float]:
 
 def _deep_norm(context: Context, *, p: float) -> Site:
     alpha, beta = deep_norm_constants(context, p)
-    return Site(context.sublayer, norm_out=NORM, skip=Multiplier(alpha), init_gains=_gains(beta))
+    return Site(context.sublayer, norm_out=NORM, skip=Multiplier(alpha), init_gains=gains(beta))
 
 
 def _sub_ln(context: Context) -> Site:
@@ -66,7 +51,7 @@ def _sub_ln(context: Context) -> Site:
         context.sublayer,
         norm_in=NORM,
         inner_norm=None if cross else NORM,
-        init_gains=_gains(gain, ("v", "o", "w1", "w2")),
+        init_gains=gains(gain, ("v", "o", "w1", "w2")),
     )
 
 
@@ -98,7 +83,7 @@ def _check_fraction(*, fraction: float) -> None:
         raise VariantError(f"mix_norm(fraction={fraction}): fraction lies in [0, 1]")
 
 
-PLAIN: tuple[Variant, ...] = (
+CLASSIC: tuple[Variant, ...] = (
     Variant(
         name="post_norm",
         summary="the original Transformer: norm after the add",
