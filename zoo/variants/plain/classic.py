@@ -18,8 +18,8 @@ def _post_norm(context: Context) -> Site:
 def _pre_norm(context: Context, *, scaled_init: bool) -> Site:
     # GPT-2 divides by the root of the number of residual *sublayers*.
     gain = context.num_sublayers**-0.5 if scaled_init else 1.0
-    gains = gains(gain, ("o", "w2", "xo")) if scaled_init else ()
-    return Site(context.sublayer, norm_in=NORM, init_gains=gains)
+    scaled = gains(gain, ("o", "w2", "xo")) if scaled_init else ()
+    return Site(context.sublayer, norm_in=NORM, init_gains=scaled)
 
 
 def deep_norm_constants(context: Context, p: float) -> tuple[float, float]:
