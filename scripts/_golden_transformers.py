@@ -40,24 +40,24 @@ class Family:
     Attributes:
         name: prefix of its classes.
         attention, mlp: our slot -> the layer's attribute, per sublayer.
-        gain_offset: 1 where a norm stores gain - 1.
         interleaved: rotary pairs are neighbours, not halves of the head.
         settings: of its config, beside the sizes.
+        stand_ins: of `self_attn` and `mlp`, those that LLaMA's take the place of, since the
+            family's own are more than placement.
     """
 
     name: str
     attention: Slots
     mlp: Slots
-    gain_offset: float = 0.0
     interleaved: bool = False
     settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    stand_ins: tuple[str, ...] = ()
 
 
 GEMMA_2 = Family(
     "Gemma2",
     {"norm_in": "input_layernorm", "norm_branch": "post_attention_layernorm"},
     {"norm_in": "pre_feedforward_layernorm", "norm_branch": "post_feedforward_layernorm"},
-    gain_offset=1.0,
     settings={
         "attn_logit_softcapping": None,
         "final_logit_softcapping": None,
@@ -79,35 +79,85 @@ EXAONE_4 = Family(
     {"norm_branch": "post_feedforward_layernorm"},
     settings={"sliding_window": None, "layer_types": ["full_attention"] * LAYERS},
 )
+_PRE_NORM: Slots = {"norm_in": "input_layernorm"}
+GRANITE = Family(
+    "Granite",
+    _PRE_NORM,
+    {"norm_in": "post_attention_layernorm"},
+    settings={"residual_multiplier": 0.22, "attention_multiplier": HEAD_DIM**-0.5},
+)
+MINIMAX = Family(
+    "MiniMax",
+    _PRE_NORM,
+    {"norm_in": "post_attention_layernorm"},
+    settings={
+        "layer_types": ["full_attention"] * LAYERS,
+        "rope_theta": 10000.0,
+        "full_attn_alpha_factor": 2.0,
+        "full_attn_beta_factor": 0.6,
+        "mlp_alpha_factor": 1.7,
+        "mlp_beta_factor": 0.8,
+    },
+    stand_ins=("mlp",),
+)
+BEAM = Family(
+    "Beam",
+    {"norm_in": "input_layernorm", "norm_branch": "post_attention_layernorm"},
+    {"norm_in": "pre_feedforward_layernorm", "norm_branch": "post_feedforward_layernorm"},
+    settings={
+        # Its full attention has no positions.
+        "layer_types": ["sliding_attention"] * LAYERS,
+        "sliding_window": LENGTH,
+        "final_logit_softcapping": None,
+    },
+    stand_ins=("self_attn", "mlp"),
+)
+
+
+def _sizes(**settings: Any) -> dict[str, Any]:
+    return {
+        "vocab_size": VOCAB,
+        "hidden_size": D_MODEL,
+        "intermediate_size": D_FF,
+        "num_hidden_layers": LAYERS,
+        "num_attention_heads": NUM_HEADS,
+        "num_key_value_heads": KV_HEADS,
+        "head_dim": HEAD_DIM,
+        "max_position_embeddings": LENGTH,
+        "tie_word_embeddings": False,
+        "rms_norm_eps": 1e-5,
+        "pad_token_id": None,
+        "bos_token_id": None,
+        "eos_token_id": None,
+        "attn_implementation": "eager",
+        **settings,
+    }
 
 
 def _model(family: Family) -> Any:
     import transformers
 
-    config = getattr(transformers, f"{family.name}Config")(
-        vocab_size=VOCAB,
-        hidden_size=D_MODEL,
-        intermediate_size=D_FF,
-        num_hidden_layers=LAYERS,
-        num_attention_heads=NUM_HEADS,
-        num_key_value_heads=KV_HEADS,
-        head_dim=HEAD_DIM,
-        max_position_embeddings=LENGTH,
-        tie_word_embeddings=False,
-        rms_norm_eps=1e-5,
-        pad_token_id=None,
-        bos_token_id=None,
-        eos_token_id=None,
-        attn_implementation="eager",
-        **family.settings,
-    )
-    return getattr(transformers, f"{family.name}ForCausalLM")(config)
+    config = getattr(transformers, f"{family.name}Config")(**_sizes(**family.settings))
+    model = getattr(transformers, f"{family.name}ForCausalLM")(config)
+    for index, layer in enumerate(model.model.layers):
+        stand_in(layer, index, family.stand_ins)
+    return model
 
 
-def _residual(layer: Any, slots: Slots, family: Family) -> Tree:
-    return {
-        slot: norm(getattr(layer, name), offset=family.gain_offset) for slot, name in slots.items()
-    }
+def stand_in(layer: Any, index: int, parts: tuple[str, ...] = ("self_attn", "mlp")) -> None:
+    """Put LLaMA's attention and MLP into a layer; what is left of it is its residual."""
+    from transformers import LlamaConfig
+    from transformers.models.llama.modeling_llama import LlamaAttention, LlamaMLP
+
+    config = LlamaConfig(**_sizes())
+    if "self_attn" in parts:
+        layer.self_attn = LlamaAttention(config, index)
+    if "mlp" in parts:
+        layer.mlp = LlamaMLP(config)
+
+
+def _residual(layer: Any, slots: Slots) -> Tree:
+    return {slot: norm(getattr(layer, name)) for slot, name in slots.items()}
 
 
 def _attention(module: Any, family: Family) -> Tree:
@@ -140,16 +190,16 @@ def llama_like(variant: str, family: Family, **config: Any) -> Golden:
         [
             {
                 "branch": _attention(layer.self_attn, family),
-                "residual": _residual(layer, family.attention, family),
+                "residual": _residual(layer, family.attention),
             },
-            {"branch": _mlp(layer.mlp), "residual": _residual(layer, family.mlp, family)},
+            {"branch": _mlp(layer.mlp), "residual": _residual(layer, family.mlp)},
         ]
         for layer in body.layers
     ]
     params = {
         "embedding": {"tokens": single(body.embed_tokens.weight)},
         "stack": blocks(layers),
-        "final_norm": norm(body.norm, offset=family.gain_offset),
+        "final_norm": norm(body.norm),
         "head": linear(model.lm_head),
     }
     ours: dict[str, Any] = {
@@ -224,6 +274,7 @@ MAKERS: dict[str, Maker] = {
     "sandwich_norm_gemma_2": lambda: llama_like(
         "sandwich_norm",
         GEMMA_2,
+        norm="offset_rms_norm",
         activation="gelu_tanh",
         embedding_scale=True,
         window=3,
@@ -231,4 +282,7 @@ MAKERS: dict[str, Maker] = {
     ),
     "sandwich_norm_glm_4": lambda: llama_like("sandwich_norm", GLM_4),
     "res_post_norm_exaone_4": lambda: llama_like("res_post_norm", EXAONE_4),
+    "scaled_residual_granite": lambda: llama_like("scaled_residual(multiplier=0.22)", GRANITE),
+    "minimax_post_norm_minimax": lambda: llama_like("minimax_post_norm", MINIMAX),
+    "beam_norm_beam": lambda: llama_like("beam_norm", BEAM),
 }

@@ -109,9 +109,9 @@ def linear(layer: Any, *, bias: bool | None = None) -> Tree:
     return tree
 
 
-def norm(layer: Any, *, offset: float = 0.0) -> Tree:
-    """A norm as ours; `offset` is added to the gain where the reference stores gain - offset."""
-    tree = {"gain": single(layer.weight.detach() + offset)}
+def norm(layer: Any) -> Tree:
+    """A norm as ours."""
+    tree = {"gain": single(layer.weight)}
     if getattr(layer, "bias", None) is not None:
         tree["bias"] = single(layer.bias)
     return tree

@@ -20,16 +20,19 @@ import _golden_torch
 import _golden_torchscale
 import _golden_transformers
 import _golden_x_transformers
+import torch
 from _golden_tree import Maker
+from packaging.requirements import Requirement
 
 FOLDER = Path(__file__).resolve().parent.parent / "tests" / "goldens"
 
-# Package -> its makers by the name of the array file.
+# Which package, in which versions -> its makers by the name of the array file.
 PACKAGES: dict[str, dict[str, Maker]] = {
-    "rezero": _golden_torch.REZERO,
-    "torchscale": _golden_torchscale.MAKERS,
-    "x-transformers": _golden_x_transformers.MAKERS,
-    "transformers": _golden_transformers.MAKERS,
+    "rezero>=0.1": _golden_torch.REZERO,
+    "torchscale>=0.3": _golden_torchscale.MAKERS,
+    "x-transformers<2": _golden_x_transformers.MAKERS,
+    "x-transformers>=2": _golden_x_transformers.MAKERS_2,
+    "transformers>=5": _golden_transformers.MAKERS,
 }
 
 
@@ -38,19 +41,32 @@ def main() -> None:
     parser.add_argument("names", nargs="*", help="goldens to write; default: all")
     parser.add_argument("--list", action="store_true", help="show the names and stop")
     arguments = parser.parse_args()
-    known = [name for makers in PACKAGES.values() for name in makers]
-    unknown = sorted(set(arguments.names) - set(known))
+    needs = {name: Requirement(text) for text, makers in PACKAGES.items() for name in makers}
+    makers = {name: make for each in PACKAGES.values() for name, make in each.items()}
+    unknown = sorted(set(arguments.names) - set(needs))
     if unknown:
-        parser.error(f"{unknown} not known; use names of {known}")
-    for package, makers in PACKAGES.items():
-        for name, make in makers.items():
-            if arguments.list:
-                print(f"{name} ({package})")
-            elif name in (arguments.names or known):
-                path = FOLDER / f"{name}.npz"
-                versions = [f"{each} {metadata.version(each)}" for each in (package, "torch")]
-                make().save(path, made_by=", ".join(versions))
-                print(f"{path.name}  {path.stat().st_size / 1000:.0f} kB")
+        parser.error(f"{unknown} not known; use names of {sorted(needs)}")
+    for name, make in makers.items():
+        installed = _version(needs[name].name)
+        if arguments.list:
+            print(f"{name}: {needs[name]}, here {installed}")
+        elif name in (arguments.names or needs):
+            if not needs[name].specifier.contains(installed):
+                print(f"{name} left as it is: needs {needs[name]}, here {installed}")
+                continue
+            path = FOLDER / f"{name}.npz"
+            versions = f"{needs[name].name} {installed}, torch {_version('torch')}"
+            torch.manual_seed(0)  # biases keep the start that torch drew for them
+            make().save(path, made_by=versions)
+            print(f"{path.name}  {path.stat().st_size / 1000:.0f} kB")
+
+
+def _version(package: str) -> str:
+    """The installed version; 0 where the package is not."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "0"
 
 
 if __name__ == "__main__":
