@@ -41,6 +41,6 @@ def run(args: Sequence[str]) -> int:
     config.validate()
     task = TASKS[config.task]
     seed = config.seed if config.data_seed is None else config.data_seed
-    data = open_data(config.data, seed=seed, needs=task.needs)
+    data = open_data(config.data, seed=seed, needs=task.needs, kind=task.rows)
     print(preview(data, task.show, steps=config.steps, examples=options.examples))
     return 0

@@ -6,7 +6,7 @@ import abc
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -16,7 +16,6 @@ from zoo.data.tokenizers import Tokenizer, Vocabulary
 from zoo.errors import ConfigError
 
 Batch = dict[str, np.ndarray]
-RowKind = Literal["text", "pairs", "classes", "tags", "spans", "images"]
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,32 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from zoo.errors import ConfigError, near_matches
+from zoo.errors import ConfigError, choices, near_matches
 from zoo.settings import at_least, check_types
 
 Packing = Literal["concat", "first_fit"]
+RowKind = Literal["text", "pairs", "classes", "tags", "spans", "images"]
+# What the rows of a kind are, for people.
+KINDS: dict[RowKind, str] = {
+    "text": "running text",
+    "pairs": "pairs of texts",
+    "classes": "texts with a label each",
+    "tags": "words with a label each",
+    "spans": "questions about a text, with a span of it as the answer",
+    "images": "images with a label each",
+}
+# The settings that only some kinds read.
+_READ_BY: dict[str, tuple[RowKind, ...]] = {
+    "target_path": ("pairs",),
+    "validation_target_path": ("pairs",),
+    "target_column": ("pairs",),
+    "target_length": ("pairs",),
+    "label_column": ("classes", "tags", "spans", "images"),
+    "question_column": ("spans",),
+    "image_column": ("images",),
+    "packing": ("text",),
+    "separate_documents": ("text",),
+}
 
 
 @dataclass(frozen=True)
@@ -36,6 +58,20 @@ class DataConfig:
     """The dataset's split to evaluate on (None: the last 5 % of the training documents)."""
     text_column: str = "text"
     """The column that holds the text in JSONL, Parquet and datasets."""
+    target_path: str | None = None
+    """The targets of pairs of texts: line i belongs to line i of `path`."""
+    validation_target_path: str | None = None
+    """The held-out targets, with `validation_path`."""
+    target_column: str = "target"
+    """The column of the targets of pairs; their sources are in `text_column`. For a key within
+    a column write `column.key` (`translation.de`)."""
+    label_column: str = "label"
+    """The column of the labels: a name or a number; for words a list of these; for spans an
+    object with the lists `text` and `answer_start`, as in SQuAD."""
+    question_column: str = "question"
+    """The column of the questions that a span of `text_column` answers."""
+    image_column: str = "image"
+    """The column, or array of an .npz file, of images [height, width, channels]."""
     streaming: bool = False
     """Stream the dataset instead of downloading all of it; needs `max_documents`."""
     max_documents: int | None = None
@@ -48,6 +84,8 @@ class DataConfig:
     """Rows in a global batch."""
     length: int = 256
     """Tokens a row predicts; a row holds length + 1 tokens."""
+    target_length: int | None = None
+    """Tokens a target row predicts, the end token among them (None: `length`)."""
     packing: Packing = "concat"
     """`concat`: rows are windows of the concatenated documents; `first_fit`: whole documents are
     packed into rows (longer ones cut), the rest of a row is padding."""
@@ -61,7 +99,7 @@ class DataConfig:
     def validate(self) -> None:
         """Raise `ConfigError` for values that are meaningless or clash; reads no file."""
         check_types(self, "data.")
-        for field in ("batch_size", "length", "max_documents"):
+        for field in ("batch_size", "length", "target_length", "max_documents"):
             at_least(f"data.{field}", getattr(self, field), 1)
         at_least("data.prefetch", self.prefetch, 0)
         for field in ("path", "validation_path", "dataset", "text_column", "dataset_split"):
@@ -121,6 +159,44 @@ class DataConfig:
                 f"data.vocab_size = {self.vocab_size} has no effect with data.tokenizer = "
                 f"{self.tokenizer!r}; it sets the size of a trained bpe vocabulary"
             )
+
+
+def check_kind(config: DataConfig, kind: RowKind) -> None:
+    """Raise `ConfigError` where `config` cannot give rows of this kind; reads no file."""
+    plain = DataConfig()
+    for field, readers in _READ_BY.items():
+        value = getattr(config, field)
+        if kind not in readers and value != getattr(plain, field):
+            raise ConfigError(
+                f"data.{field} = {value!r} has no effect on {KINDS[kind]}, which this task reads; "
+                f"it is for {choices(KINDS[each] for each in readers)}"
+            )
+    given = config.path or config.dataset
+    if given is None and kind in ("pairs", "spans", "images"):
+        raise ConfigError(
+            f"this task reads {KINDS[kind]}: give data.path"
+            + (" and data.target_path" if kind == "pairs" else "")
+            + " or data.dataset"
+        )
+    if kind == "pairs":
+        _check_pair(config, "path", "target_path")
+        _check_pair(config, "validation_path", "validation_target_path")
+
+
+def _check_pair(config: DataConfig, field: str, target_field: str) -> None:
+    """Targets are in a file of their own exactly where the sources are lines of text."""
+    path, target = getattr(config, field), getattr(config, target_field)
+    lines = path is not None and not path.endswith((".jsonl", ".parquet"))
+    if lines and target is None:
+        raise ConfigError(
+            f"data.{field} = {path!r} holds one half of the pairs; give the other as "
+            f"data.{target_field}, or use a .jsonl or .parquet file with both"
+        )
+    if target is not None and not lines:
+        raise ConfigError(
+            f"data.{target_field} = {target!r} goes with lines of text in data.{field}, which is "
+            f"{path!r}; of other sources data.target_column names the targets"
+        )
 
 
 def cache_root(config: DataConfig) -> Path:

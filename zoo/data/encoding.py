@@ -70,14 +70,17 @@ def tokenized(
     return tokenizer, store
 
 
-def groups(documents: Iterator[np.ndarray]) -> Iterator[list[bytes]]:
-    """Documents in lists of about 4 MiB: enough to keep the tokenizer's threads busy."""
+def groups(documents: Iterator[np.ndarray], *, multiple: int = 1) -> Iterator[list[bytes]]:
+    """Documents in lists of about 4 MiB: enough to keep the tokenizer's threads busy.
+
+    A list has a `multiple` of documents, where there are so many.
+    """
     group: list[bytes] = []
     size = 0
     for document in documents:
         group.append(document.tobytes())
         size += len(document)
-        if size >= ENCODED_AT_ONCE:
+        if size >= ENCODED_AT_ONCE and len(group) % multiple == 0:
             yield group
             group, size = [], 0
     if group:

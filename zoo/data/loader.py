@@ -3,16 +3,34 @@
 from __future__ import annotations
 
 import logging
+from typing import Literal, overload
 
-from zoo.data.config import DataConfig
+from zoo.data.base import Data
+from zoo.data.config import DataConfig, RowKind, check_kind
+from zoo.data.examples import open_example_data
 from zoo.data.text import TextData, open_text
 from zoo.errors import ConfigError
 
 
-def open_data(config: DataConfig, *, seed: int = 0, needs: tuple[str, ...] = ()) -> TextData:
-    """Open the text of `config`, reading and tokenising it only where the cache has it not.
+@overload
+def open_data(
+    config: DataConfig,
+    *,
+    seed: int = 0,
+    needs: tuple[str, ...] = (),
+    kind: Literal["text"] = "text",
+) -> TextData: ...
+@overload
+def open_data(
+    config: DataConfig, *, seed: int = 0, needs: tuple[str, ...] = (), kind: RowKind
+) -> Data: ...
+def open_data(
+    config: DataConfig, *, seed: int = 0, needs: tuple[str, ...] = (), kind: RowKind = "text"
+) -> Data:
+    """Open the data of `config`, reading and tokenising it only where the cache has it not.
 
     Args:
+        kind: of rows to make of it.
         seed: 0 to 2**32 - 1; orders the training rows.
         needs: special tokens that the vocabulary must have, of `zoo.data.tokenizers.SPECIAL`.
 
@@ -21,10 +39,15 @@ def open_data(config: DataConfig, *, seed: int = 0, needs: tuple[str, ...] = ())
         DataError: for a source that is missing, unreadable, or too small for one row.
     """
     config.validate()
+    check_kind(config, kind)
     if not 0 <= seed < 2**32:
         raise ConfigError(f"seed = {seed}; use a number from 0 to {2**32 - 1}")
     notes: list[str] = []
-    data = open_text(config, seed=seed, needs=needs, notes=notes)
+    data: Data
+    if kind == "text":
+        data = open_text(config, seed=seed, needs=needs, notes=notes)
+    else:
+        data = open_example_data(config, kind, seed=seed, needs=needs, notes=notes)
     for note in data.notes:
         logging.getLogger(__name__).info(note)
     return data

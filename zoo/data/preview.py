@@ -37,11 +37,11 @@ def preview(data: Data, show: Show, *, steps: int | None = None, examples: int =
     lines += [f"note        {note}" for note in data.notes]
     if steps is not None:
         budget = data.budget(steps)
-        rows = f"{steps:,} steps of {data.config.batch_size}"
-        size = f"{rows} x {data.config.length}" if budget.unit == "tokens" else rows
+        size = f" x {data.config.length}" if isinstance(data, TextData) else " examples"
         lines.append(
-            f"budget      {size} = {budget.tokens_asked:,} {budget.unit} of "
-            f"{budget.tokens_available:,} ({budget.epochs:.3g} epochs)"
+            f"budget      {steps:,} steps of {data.config.batch_size}{size} = "
+            f"{budget.tokens_asked:,} {budget.unit} of {budget.tokens_available:,} "
+            f"({budget.epochs:.3g} epochs)"
         )
         if budget.warning is not None:
             lines.append(f"warning     {budget.warning}")

@@ -1,9 +1,9 @@
-"""Bytes of documents out of one file, or one split of a dataset."""
+"""Texts and records out of one file, or one split of a dataset."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -13,11 +13,17 @@ from zoo.errors import DataError
 
 SNIFFED = 8192
 PARQUET_ROWS = 1024
+TABLES = (".jsonl", ".parquet")
+
+# Setting to the column that it names.
+Columns = Mapping[str, str]
+# Where a row stands, for people, and the values of its columns.
+Record = tuple[str, list[Any]]
 
 
 def is_text(path: Path) -> bool:
     """Whether a file of a folder is read: JSONL, Parquet, or not empty and without a NUL byte."""
-    if path.suffix in (".jsonl", ".parquet"):
+    if path.suffix in TABLES:
         return True
     try:
         with path.open("rb") as file:
@@ -33,19 +39,42 @@ def read_file(path: Path, *, column: str, utf8: bool, plain: bool = False) -> It
     Raises `DataError` with the file (and line) that cannot be read; with `utf8` also for a text
     file that is not UTF-8.
     """
+    if path.suffix in TABLES and not plain:
+        for where, (text,) in read_records(path, {"text_column": column}):
+            yield encode(text, where)
+        return
     try:
-        if path.suffix == ".jsonl" and not plain:
-            yield from _read_jsonl(path, column)
-        elif path.suffix == ".parquet" and not plain:
-            yield from _read_parquet(path, column)
-        else:
-            yield _read_text(path, utf8=utf8)
+        yield _read_text(path, utf8=utf8)
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror or error}") from error
+
+
+def read_records(path: Path, columns: Columns) -> Iterator[Record]:
+    """Yield the rows of a .jsonl or .parquet file, as (where it stands, values of `columns`).
+
+    Raises `DataError` with the file (and line) that cannot be read, or that lacks a column.
+    """
+    try:
+        rows = _read_jsonl(path) if path.suffix == ".jsonl" else _read_parquet(path, columns)
+        for where, row in rows:
+            yield where, _values(row, where, columns)
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror or error}") from error
 
 
 def iter_dataset(config: DataConfig, name: str, split: str) -> Iterator[bytes]:
     """Yield the documents of one split of a dataset, through `datasets`."""
+    for where, (text,) in dataset_records(config, name, split, {"text_column": config.text_column}):
+        yield encode(text, where)
+
+
+def dataset_records(
+    config: DataConfig, name: str, split: str, columns: Columns
+) -> Iterator[Record]:
+    """Yield the rows of one split of a dataset, as `read_records` does those of a file.
+
+    A column of class labels gives their names, where the dataset knows them.
+    """
     import datasets
 
     repo, _, revision = name.partition("@")
@@ -61,13 +90,20 @@ def iter_dataset(config: DataConfig, name: str, split: str) -> Iterator[bytes]:
             streaming=config.streaming,
             revision=None if local else revision or None,
         )
-        columns = rows.column_names
-        if columns is None:  # a stream that does not say tells by its first row
-            columns = list(next(iter(rows), {}))
-        if config.text_column not in columns:
-            raise DataError(_no_column(where, config.text_column, columns))
-        texts = (row[config.text_column] for row in rows.select_columns([config.text_column]))
-        yield from _numbered(islice(texts, config.max_documents), where, "document")
+        present = rows.column_names
+        if present is None:  # a stream that does not say tells by its first row
+            present = list(next(iter(rows), {}))
+        names = _present(columns, present, where)
+        classes = {
+            field: rows.features[column].names
+            for field, column in columns.items()
+            if rows.features and isinstance(rows.features.get(column), datasets.ClassLabel)
+        }
+        chosen = islice(rows.select_columns(names), config.max_documents)
+        for number, row in enumerate(chosen, start=1):
+            at = f"{where} document {number}"
+            values = zip(columns, _values(row, at, columns), strict=True)
+            yield at, [classes[f][v] if f in classes and v is not None else v for f, v in values]
     except DataError:
         raise
     except (OSError, ValueError, RuntimeError, datasets.exceptions.DatasetsError) as error:
@@ -88,14 +124,14 @@ def _read_text(path: Path, *, utf8: bool) -> bytes:
     return text
 
 
-def _read_jsonl(path: Path, column: str) -> Iterator[bytes]:
+def _read_jsonl(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
     with path.open("rb") as file:
         for number, line in enumerate(file, start=1):
             if line.strip():
-                yield _jsonl_document(path, number, line, column)
+                yield f"{path} line {number}", _jsonl_row(path, number, line)
 
 
-def _jsonl_document(path: Path, number: int, line: bytes, column: str) -> bytes:
+def _jsonl_row(path: Path, number: int, line: bytes) -> Mapping[str, Any]:
     try:
         row: Any = json.loads(line)
     except ValueError as error:  # also raised for bytes that are not UTF-8
@@ -103,35 +139,53 @@ def _jsonl_document(path: Path, number: int, line: bytes, column: str) -> bytes:
     if not isinstance(row, dict):
         raise DataError(
             f"{path} line {number} holds a {type(row).__name__}; each line must be an object with "
-            f"the column {column!r}"
+            "a key for each column"
         )
-    if column not in row:
-        raise DataError(_no_column(f"{path} line {number}", column, row))
-    return _encode(row[column], f"{path} line {number}")
+    return row
 
 
-def _read_parquet(path: Path, column: str) -> Iterator[bytes]:
+def _read_parquet(path: Path, columns: Columns) -> Iterator[tuple[str, Mapping[str, Any]]]:
     import pyarrow
     import pyarrow.parquet
 
     try:
         with pyarrow.parquet.ParquetFile(path) as file:
-            if column not in file.schema_arrow.names:
-                raise DataError(_no_column(str(path), column, file.schema_arrow.names))
-            batches = file.iter_batches(batch_size=PARQUET_ROWS, columns=[column])
-            texts = (text for batch in batches for text in batch.column(0).to_pylist())
-            yield from _numbered(texts, str(path), "row")
+            names = _present(columns, file.schema_arrow.names, str(path))
+            number = 0
+            for batch in file.iter_batches(batch_size=PARQUET_ROWS, columns=names):
+                for row in batch.to_pylist():
+                    number += 1
+                    yield f"{path} row {number}", row
     except pyarrow.ArrowInvalid as error:
         raise DataError(f"{path} is not a Parquet file: {error}") from error
 
 
-def _numbered(texts: Iterable[object], where: str, unit: str) -> Iterator[bytes]:
-    for number, text in enumerate(texts, start=1):
-        yield _encode(text, f"{where} {unit} {number}")
+def _present(columns: Columns, present: Iterable[str], where: str) -> list[str]:
+    """The names of the columns to read; of `a.b`, which is no column, it is `a`."""
+    known = list(present)
+    names = [column if column in known else column.partition(".")[0] for column in columns.values()]
+    for (field, column), name in zip(columns.items(), names, strict=True):
+        if name not in known:
+            raise DataError(_no_column(where, field, column, known))
+    return list(dict.fromkeys(names))
 
 
-def _encode(text: object, where: str) -> bytes:
-    """A missing text is an empty document, which the cache leaves out."""
+def _values(row: Mapping[str, Any], where: str, columns: Columns) -> list[Any]:
+    return [_value(row, where, field, column) for field, column in columns.items()]
+
+
+def _value(row: Mapping[str, Any], where: str, field: str, column: str) -> Any:
+    if column in row:
+        return row[column]
+    name, dot, rest = column.partition(".")
+    inner = row.get(name)
+    if not dot or not isinstance(inner, Mapping) or rest not in inner:
+        raise DataError(_no_column(where, field, column, row))
+    return inner[rest]
+
+
+def encode(text: object, where: str) -> bytes:
+    """The bytes of a text; a missing one is empty. Raises `DataError` for what is no text."""
     if text is None:
         return b""
     if not isinstance(text, str):
@@ -142,5 +196,5 @@ def _encode(text: object, where: str) -> bytes:
         raise DataError(f"{where}: the text is not valid Unicode: {error.reason}") from error
 
 
-def _no_column(where: str, column: str, columns: Iterable[str]) -> str:
-    return f"{where} has no column {column!r} (data.text_column); it has {', '.join(columns)}"
+def _no_column(where: str, field: str, column: str, columns: Iterable[str]) -> str:
+    return f"{where} has no column {column!r} (data.{field}); it has {', '.join(columns)}"

@@ -12,13 +12,15 @@ import sysconfig
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain, islice
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 from zoo.data.config import DataConfig
 from zoo.data.readers import is_text, iter_dataset, read_file
 from zoo.errors import DataError
 
+Item = TypeVar("Item")
 Split = Literal["train", "validation"]
 SPLITS: tuple[Split, ...] = ("train", "validation")
 HELD_OUT = 0.05
@@ -66,16 +68,10 @@ def hold_out_tail(documents: Iterable[bytes]) -> Iterator[tuple[Split, bytes]]:
     A single document is cut at 95 % of its bytes, not inside a UTF-8 character. Only the held-out
     part is kept in memory, so the number of documents need not be known.
     """
-    waiting: deque[bytes] = deque()
-    seen = 0
-    for document in filter(None, documents):
-        seen += 1
-        waiting.append(document)
-        # seen - held never falls, so what leaves here is never among the last 5 % of the whole.
-        while len(waiting) > _held(seen):
-            yield "train", waiting.popleft()
-    if seen == 1:
-        (whole,) = waiting
+    full = filter(None, documents)
+    first = list(islice(full, 2))
+    if len(first) == 1:
+        (whole,) = first
         cut = int(len(whole) * (1 - HELD_OUT))
         for _ in range(3):  # a UTF-8 character has at most three continuation bytes
             if cut and whole[cut] & 0xC0 == 0x80:
@@ -83,8 +79,19 @@ def hold_out_tail(documents: Iterable[bytes]) -> Iterator[tuple[Split, bytes]]:
         yield "train", whole[:cut]
         yield "validation", whole[cut:]
         return
-    for document in waiting:
-        yield "validation", document
+    yield from hold_out_last(chain(first, full))
+
+
+def hold_out_last(items: Iterable[Item]) -> Iterator[tuple[Split, Item]]:
+    """Stream items; the last 5 % of them (at least one) are validation."""
+    waiting: deque[Item] = deque()
+    for seen, item in enumerate(items, start=1):
+        waiting.append(item)
+        # seen - held never falls, so what leaves here is never among the last 5 % of the whole.
+        while len(waiting) > _held(seen):
+            yield "train", waiting.popleft()
+    for item in waiting:
+        yield "validation", item
 
 
 def _held(seen: int) -> int:
@@ -92,12 +99,12 @@ def _held(seen: int) -> int:
 
 
 def _stdlib_source(root: Path, *, utf8: bool) -> Source:
-    files = _walk(root, left_out=STDLIB_LEFT_OUT, suffix=".py")
+    files = walk(root, left_out=STDLIB_LEFT_OUT, suffix=".py")
     if not files:
         raise DataError(
             f"the Python standard library at {root} has no .py files; give data.path a text file"
         )
-    splits = _split_by_hash(files)
+    splits = split_by_hash(files)
 
     def read() -> Iterator[tuple[Split, bytes]]:
         for name in files:
@@ -106,7 +113,7 @@ def _stdlib_source(root: Path, *, utf8: bool) -> Source:
 
     return Source(
         label=f"the Python standard library's source ({platform.python_version()})",
-        fingerprint=_fingerprint("stdlib", utf8, _stamps(root, files)),
+        fingerprint=fingerprint("stdlib", utf8, stamps(root, files)),
         read=read,
     )
 
@@ -119,7 +126,7 @@ def _path_source(config: DataConfig, path: str, *, utf8: bool) -> Source:
         if config.validation_path is not None
         else (root, [])
     )
-    splits = _split_by_hash(files)
+    splits = split_by_hash(files)
 
     def read() -> Iterator[tuple[Split, bytes]]:
         if not held_files and len(files) == 1:
@@ -133,15 +140,15 @@ def _path_source(config: DataConfig, path: str, *, utf8: bool) -> Source:
             for document in read_file(held_root / name, column=column, utf8=utf8):
                 yield "validation", document
 
-    stamps = (_stamps(root, files), _stamps(held_root, held_files))
-    return Source(label=path, fingerprint=_fingerprint("path", utf8, column, stamps), read=read)
+    marks = (stamps(root, files), stamps(held_root, held_files))
+    return Source(label=path, fingerprint=fingerprint("path", utf8, column, marks), read=read)
 
 
 def _dataset_source(config: DataConfig, name: str) -> Source:
     local = Path(name).expanduser()
     # A Hub dataset is known by its name and revision: looking for news on every start would need
     # the network, and a resumed run must not find other text than it began with.
-    stamps = _stamps(local, _walk(local)) if local.is_dir() else []
+    marks = stamps(local, walk(local)) if local.is_dir() else []
     identity = (
         config.dataset_config,
         config.dataset_split,
@@ -164,12 +171,12 @@ def _dataset_source(config: DataConfig, name: str) -> Source:
     resolved = str(local.resolve()) if local.is_dir() else name
     return Source(
         label=name if config.dataset_config is None else f"{name} ({config.dataset_config})",
-        fingerprint=_fingerprint("dataset", resolved, identity, stamps),
+        fingerprint=fingerprint("dataset", resolved, identity, marks),
         read=read,
     )
 
 
-def _split_by_hash(files: list[str]) -> dict[str, Split]:
+def split_by_hash(files: list[str]) -> dict[str, Split]:
     """About 5 % of the files to validation; with few files at least one, and never all of them."""
     fractions = {name: path_fraction(name) for name in files}
     held = {name for name in files if fractions[name] < HELD_OUT}
@@ -182,7 +189,7 @@ def _list_path(path: str, field: str) -> tuple[Path, list[str]]:
     """(root, sorted posix names relative to it) of a file or folder."""
     root = Path(path).expanduser()
     if root.is_dir():
-        files = [name for name in _walk(root) if is_text(root / name)]
+        files = [name for name in walk(root) if is_text(root / name)]
         if not files:
             raise DataError(
                 f"data.{field}: the folder {path} holds no text files (hidden, empty and binary "
@@ -198,7 +205,7 @@ def _list_path(path: str, field: str) -> tuple[Path, list[str]]:
     return root.parent, [root.name]
 
 
-def _walk(root: Path, *, left_out: frozenset[str] = frozenset(), suffix: str = "") -> list[str]:
+def walk(root: Path, *, left_out: frozenset[str] = frozenset(), suffix: str = "") -> list[str]:
     """Sorted posix paths, relative to `root`, of the files that are not hidden."""
     found = []
     for folder, folders, files in os.walk(root):
@@ -212,7 +219,7 @@ def _walk(root: Path, *, left_out: frozenset[str] = frozenset(), suffix: str = "
     return sorted(found)
 
 
-def _stamps(root: Path, files: list[str]) -> list[tuple[str, int, int]]:
+def stamps(root: Path, files: list[str]) -> list[tuple[str, int, int]]:
     """(path, bytes, modification time) of each file: cheap, and changes when a file is written."""
     base = str(root.resolve())
     stamps = []
@@ -225,6 +232,6 @@ def _stamps(root: Path, files: list[str]) -> list[tuple[str, int, int]]:
     return stamps
 
 
-def _fingerprint(*parts: object) -> str:
+def fingerprint(*parts: object) -> str:
     text = repr(parts).encode("utf-8", "surrogateescape")
     return hashlib.blake2b(text, digest_size=16).hexdigest()

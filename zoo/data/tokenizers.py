@@ -56,6 +56,9 @@ class Tokenizer(Protocol):
     def encode_many(self, texts: Sequence[bytes]) -> list[np.ndarray]:
         """`encode` of each text; in parallel where the tokenizer can."""
 
+    def encode_with_ends(self, text: bytes) -> tuple[np.ndarray, np.ndarray]:
+        """`encode`, and where in `text` each token ends, in bytes, int64 [tokens]."""
+
     def decode(self, ids: Sequence[int] | np.ndarray) -> str:
         """The text of `ids`; bytes that form no character become U+FFFD."""
 
@@ -79,6 +82,9 @@ class ByteTokenizer:
 
     def encode_many(self, texts: Sequence[bytes]) -> list[np.ndarray]:
         return [self.encode(text) for text in texts]
+
+    def encode_with_ends(self, text: bytes) -> tuple[np.ndarray, np.ndarray]:
+        return self.encode(text), np.arange(1, len(text) + 1)
 
     def decode(self, ids: Sequence[int] | np.ndarray) -> str:
         # A model may have more rows than 256; such an id has no byte.
@@ -119,6 +125,13 @@ class FileTokenizer:
             np.asarray([i for _ in parts for i in next(encoded).ids], dtype=np.int32)
             for parts in pieces
         ]
+
+    def encode_with_ends(self, text: bytes) -> tuple[np.ndarray, np.ndarray]:
+        characters = text.decode("utf-8")
+        # The library counts characters.
+        ends = np.cumsum([0, *(len(c.encode()) for c in characters)])
+        made = self._inner.encode(characters, add_special_tokens=False)
+        return np.asarray(made.ids, np.int32), ends[[end for _, end in made.offsets]]
 
     def decode(self, ids: Sequence[int] | np.ndarray) -> str:
         text: str = self._inner.decode([int(i) for i in ids], skip_special_tokens=False)

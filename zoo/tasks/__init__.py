@@ -3,7 +3,8 @@
 from zoo.tasks.base import Batch, Loss, Task
 from zoo.tasks.language_model import LANGUAGE_MODEL
 from zoo.tasks.masked_lm import MASKED_LM
+from zoo.tasks.seq2seq import SEQ2SEQ
 
-TASKS: dict[str, Task] = {task.name: task for task in (LANGUAGE_MODEL, MASKED_LM)}
+TASKS: dict[str, Task] = {task.name: task for task in (LANGUAGE_MODEL, MASKED_LM, SEQ2SEQ)}
 
 __all__ = ["TASKS", "Batch", "Loss", "Task"]

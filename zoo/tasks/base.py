@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from zoo.data.base import RowKind, RowSpec
+from zoo.data.base import RowSpec
+from zoo.data.config import RowKind
 from zoo.data.preview import Show
 
 Batch = dict[str, Any]

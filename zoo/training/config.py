@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from zoo.checkpoints import CheckpointConfig
-from zoo.data.config import DataConfig
+from zoo.data.config import DataConfig, check_kind
 from zoo.errors import ConfigError, ZooError, choices, near_matches
 from zoo.models.config import ModelConfig
 from zoo.models.config import resolve as resolve_model
@@ -93,14 +93,17 @@ class TrainConfig:
                 "use parallel = 'jit' to shard them"
             )
         self.data.validate()
+        check_kind(self.data, TASKS[self.task].rows)
         self.optim.validate(self.steps)
         _resolved_model(self)
         longest = self.model.max_length
-        if longest is not None and self.data.length > longest:
-            raise ConfigError(
-                f"data.length = {self.data.length} is longer than model.max_length = {longest}; "
-                f"use at most {longest}, or leave model.max_length out"
-            )
+        for field in ("length", "target_length"):
+            length = getattr(self.data, field)
+            if longest is not None and length is not None and length > longest:
+                raise ConfigError(
+                    f"data.{field} = {length} is longer than model.max_length = {longest}; "
+                    f"use at most {longest}, or leave model.max_length out"
+                )
         window = self.model.window
         if window is not None and window > self.data.length:
             raise ConfigError(
@@ -301,7 +304,7 @@ def _check_task(config: TrainConfig) -> None:
 
 def _max_length(config: TrainConfig) -> int:
     """Positions of the model: what was asked for, or enough for a row."""
-    return config.model.max_length or max(512, config.data.length)
+    return config.model.max_length or max(512, config.data.length, config.data.target_length or 0)
 
 
 def _warmup(recipe: Recipe, steps: int) -> int | None:

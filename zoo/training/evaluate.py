@@ -61,7 +61,7 @@ def evaluate_workdir(
     config = from_dict(read_config(folder)) if config is None else config
     task = TASKS[config.task]
     model = load_pretrained(folder)
-    data = open_data(config.data, needs=task.needs)
+    data = open_data(config.data, needs=task.needs, kind=task.rows)
     known = model.config.sizes().vocab_size
     if data.vocab_size > known:
         raise ConfigError(

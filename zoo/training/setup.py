@@ -84,7 +84,7 @@ def prepare(config: TrainConfig) -> Run:
     mesh = make_mesh(config.mesh)
     seed = config.seed if config.data_seed is None else config.data_seed
     task = TASKS[config.task]
-    data = open_data(config.data, seed=seed, needs=task.needs)
+    data = open_data(config.data, seed=seed, needs=task.needs, kind=task.rows)
     config = resolve_run(config, vocab_size=data.vocab_size)
     model = declare(config.model)
     shapes, weights = weight.split(model)

@@ -1,0 +1,116 @@
+"""Sequence to sequence: write the target that belongs to a source (1706.03762)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from zoo.data.base import Data, RowSpec
+from zoo.data.preview import printable
+from zoo.tasks.base import Batch, Loss, Task
+from zoo.tasks.losses import cross_entropy, perplexity, total
+
+
+def batch(rows: Mapping[str, np.ndarray], spec: RowSpec) -> Batch:
+    """Pairs to the two stacks' inputs and the decoder's next tokens.
+
+    Args:
+        rows: pairs of `zoo.data.examples.ExampleData`.
+        spec: the begin and the end token.
+
+    Returns:
+        `inputs` int32 and `attention_mask` bool [batch, length]: the source and an end token;
+        `decoder_inputs`, `targets` int32 and `mask` bool [batch, target length]: a begin
+        token and the target, and the target and an end token. A part that is too long is cut,
+        a source keeping its end token, a target losing it: it does not end there.
+    """
+    begin, end = spec.vocabulary.begin, spec.vocabulary.end
+    source, size = rows["first"].copy(), rows["first_length"]
+    width = source.shape[1]
+    some = size > 0
+    source[some, np.minimum(size, width - 1)[some]] = end
+    kept = np.where(some, np.minimum(size + 1, width), 0)
+    targets, target_size = rows["second"].copy(), rows["second_length"]
+    place = np.arange(targets.shape[1])
+    targets[(place == target_size[:, None]) & some[:, None]] = end
+    before = np.concatenate([np.full((len(targets), 1), begin), targets[:, :-1]], axis=1)
+    return {
+        "inputs": source,
+        "attention_mask": np.arange(width) < kept[:, None],
+        "decoder_inputs": before.astype(np.int32),
+        "targets": targets,
+        "mask": (place <= target_size[:, None]) & some[:, None],
+    }
+
+
+def inputs(batch: Batch) -> dict[str, Any]:
+    return {
+        "input_ids": batch["inputs"],
+        "decoder_input_ids": batch["decoder_inputs"],
+        "attention_mask": batch["attention_mask"],
+    }
+
+
+def show(data: Data, index: int, rows: Batch) -> list[str]:
+    """The two texts of a pair, as far as they are kept."""
+    made = {name: array[0] for name, array in batch(rows, data.spec).items()}
+    lines = []
+    for name, tokens, mask, length in (
+        ("source", made["inputs"], made["attention_mask"], rows["first_length"][0]),
+        ("target", made["targets"], made["mask"], rows["second_length"][0]),
+    ):
+        size = int(mask.sum())
+        text = tokens[:size][tokens[:size] != data.spec.vocabulary.end]
+        cut = f", {length - len(text)} cut off" if length > len(text) else ""
+        lines.append(f"--- {name}, {size} tokens of {len(mask)}{cut}")
+        lines += printable(data.tokenizer.decode(text))
+    return lines
+
+
+def loss(
+    model: Any,
+    batch: Batch,
+    *,
+    z_loss: float = 0.0,
+    label_smoothing: float = 0.0,
+    dropout_key: jax.Array | None = None,
+    step: jax.Array | None = None,
+) -> Loss:
+    """Cross-entropy of the target's tokens, its end token among them."""
+    logits = model(**inputs(batch), step=step, dropout_key=dropout_key)
+    entropy = cross_entropy(
+        logits, batch["targets"], z_loss=z_loss, label_smoothing=label_smoothing
+    )
+    mask = batch["mask"]
+    return Loss(
+        total(entropy.objective, mask),
+        total(entropy.nats, mask),
+        jnp.sum(mask, dtype=jnp.float32),
+    )
+
+
+def metrics(nats: float, bytes_per_token: float | None) -> dict[str, float]:
+    """Loss in nats a target token, bits a byte of target, and perplexity, all unsmoothed."""
+    figures = {"loss": nats, "perplexity": perplexity(nats)}
+    if bytes_per_token is not None:
+        figures["bits_per_byte"] = nats / math.log(2.0) / bytes_per_token
+    return figures
+
+
+SEQ2SEQ = Task(
+    name="seq2seq",
+    summary="write the target that belongs to a source: translation and the like",
+    batch=batch,
+    inputs=inputs,
+    loss=loss,
+    metrics=metrics,
+    show=show,
+    rows="pairs",
+    needs=("begin", "end"),
+    architectures=("encoder_decoder",),
+)
