@@ -5,7 +5,7 @@ from __future__ import annotations
 from zoo.errors import VariantError, choices, near_matches
 from zoo.variants.plain import PLAIN
 from zoo.variants.streams import STREAM_VARIANTS
-from zoo.variants.variant import Variant, parse_spec
+from zoo.variants.variant import Variant, fold_name, parse_spec
 
 # Words that the literature uses for several of these; never guessed.
 _AMBIGUOUS = {
@@ -36,9 +36,9 @@ def register_variant(variant: Variant) -> Variant:
     for name in (variant.name, *variant.aliases):
         if not name.replace("_", "").isalnum() or name != name.lower():
             raise VariantError(f"variant name {name!r}: use lower-case letters, digits and _")
-        if _fold(name) in _AMBIGUOUS:
+        if fold_name(name) in _AMBIGUOUS:
             raise VariantError(f"variant name {name!r} is ambiguous; choose another")
-        owner = known.get(_fold(name))
+        owner = known.get(fold_name(name))
         if owner is not None and owner != variant:
             raise VariantError(f"variant name {name!r} is taken by {owner.name}; choose another")
     _registered[variant.name] = variant
@@ -61,7 +61,7 @@ def get_variant(spec: str | Variant) -> Variant:
         return spec
     name, options = parse_spec(spec)
     owners = _owners()
-    folded = _fold(name)
+    folded = fold_name(name)
     if folded in owners:
         return owners[folded].with_options(**options)
     if folded in _AMBIGUOUS:
@@ -75,17 +75,13 @@ def get_variant(spec: str | Variant) -> Variant:
 def is_known(spec: str) -> bool:
     """Whether the name in `name(option=value)` belongs to a variant in this process."""
     name, _ = parse_spec(spec)
-    return _fold(name) in _owners()
+    return fold_name(name) in _owners()
 
 
 def _owners() -> dict[str, Variant]:
     """Every name and alias, folded."""
-    return {_fold(name): owner for owner in _all() for name in (owner.name, *owner.aliases)}
+    return {fold_name(name): owner for owner in _all() for name in (owner.name, *owner.aliases)}
 
 
 def _all() -> list[Variant]:
     return [*PLAIN, *STREAM_VARIANTS, *_registered.values()]
-
-
-def _fold(name: str) -> str:
-    return name.lower().replace("_", "").replace("-", "").replace(" ", "")

@@ -234,11 +234,14 @@ class Variant:
             decay_multipliers=tuple(sorted(site.decay_multipliers)),
         )
 
+    def stack_ends(self, context: Context) -> StackPlacement:
+        """The ends of one stack: a placement without layers."""
+        if self.ends is not None:
+            return self.ends(context, **self.values)
+        return StackPlacement(embedding_norm=self.embedding_norm, final_norm=self.final_norm)
+
     def stack(self, context: Context) -> StackPlacement:
         """One resolved stack."""
-        ends = StackPlacement(embedding_norm=self.embedding_norm, final_norm=self.final_norm)
-        if self.ends is not None:
-            ends = self.ends(context, **self.values)
         layers = tuple(
             tuple(
                 self.site(dataclasses.replace(context, layer_index=layer, sublayer=sublayer))
@@ -246,7 +249,7 @@ class Variant:
             )
             for layer in range(context.num_layers)
         )
-        return dataclasses.replace(ends, layers=layers, stream=self.stream)
+        return dataclasses.replace(self.stack_ends(context), layers=layers, stream=self.stream)
 
     def resolve(
         self,
@@ -299,6 +302,11 @@ def _like(variant: str, name: str, value: Option, default: Option) -> Option:
     if isinstance(default, tuple):
         kind = f"{len(default)} numbers"
     raise VariantError(f"{variant}({name}={value!r}): {name} takes a {kind}, as {default!r}")
+
+
+def fold_name(name: str) -> str:
+    """A name without what spellings differ in: case, `_`, `-` and spaces."""
+    return name.lower().replace("_", "").replace("-", "").replace(" ", "")
 
 
 def parse_spec(spec: str) -> tuple[str, dict[str, Any]]:
