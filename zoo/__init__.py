@@ -16,6 +16,7 @@ _HOMES = {
     "Variant": "zoo.variants.variant",
     "Placement": "zoo.variants.placement",
     "Residual": "zoo.variants.residual",
+    "ResidualStack": "zoo.variants.residual",
     "init_gain": "zoo.variants.residual",
     "describe": "zoo.variants.describe",
     "get_variant": "zoo.variants.registry",
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
     from zoo.variants.registry import list_variants as list_variants
     from zoo.variants.registry import register_variant as register_variant
     from zoo.variants.residual import Residual as Residual
+    from zoo.variants.residual import ResidualStack as ResidualStack
     from zoo.variants.residual import init_gain as init_gain
     from zoo.variants.variant import Variant as Variant
 

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from zoo.errors import ConfigError
+from zoo.layers.distributions import draw
 from zoo.layers.norms import unit
 from zoo.layers.weight import Weight, map_weights
 from zoo.models.config import ModelConfig
@@ -37,7 +37,7 @@ def initial_params(
 
     sizes = config.sizes()
 
-    def draw(path: tuple[Any, ...], weight: Weight, shape: Any) -> jax.Array:
+    def start(path: tuple[Any, ...], weight: Weight, shape: Any) -> jax.Array:
         factor = _initial(placement, weight, shape.shape)
         name = "/".join(str(part.key) for part in path)
         own = jax.random.fold_in(key, zlib.crc32(name.encode()))
@@ -48,9 +48,10 @@ def initial_params(
                 return factor * sizes.embedding_std * jax.random.normal(own, shape.shape)
             case "matrix":
                 kind = placement.base_init or config.init
-                return factor * _base(own, shape.shape, weight, kind, config.init_std)
+                fans = {"fan_in": weight.fan_in, "fan_out": weight.fan_out}
+                return factor * draw(own, shape.shape, kind, std=config.init_std, **fans)
 
-    params: dict[str, Any] = jax.tree_util.tree_map_with_path(draw, weights, shapes)
+    params: dict[str, Any] = jax.tree_util.tree_map_with_path(start, weights, shapes)
     return on_sphere(weights, params) if "sphere" in placement.hooks else params
 
 
@@ -76,27 +77,3 @@ def _initial(placement: Placement, weight: Weight, shape: tuple[int, ...]) -> ja
     layers = shape[:1] if weight.stacked else ()
     each = own if values.size > math.prod(layers) else (1,) * len(own)
     return jnp.asarray(values.reshape(*layers, *each))
-
-
-def _base(
-    key: jax.Array, shape: tuple[int, ...], weight: Weight, kind: str, init_std: float
-) -> jax.Array:
-    """A draw of the base distribution.
-
-    Glorot and Bengio (2010), normal or uniform; LeCun et al. (1998), normal; N(0, init_std);
-    or Glorot's normal with its largest singular value brought to 1 (LipsFormer, 2304.09856).
-    """
-    std = (2.0 / (weight.fan_in + weight.fan_out)) ** 0.5
-    match kind:
-        case "normal":
-            return init_std * jax.random.normal(key, shape)
-        case "lecun_normal":
-            return weight.fan_in**-0.5 * jax.random.normal(key, shape)
-        case "spectral_normal":
-            drawn = jax.random.normal(key, shape)
-            return drawn / jnp.linalg.norm(drawn, ord=2, axis=(-2, -1), keepdims=True)
-        case "xavier_normal":
-            return std * jax.random.normal(key, shape)
-        case "xavier_uniform":
-            return jax.random.uniform(key, shape, minval=-1.0, maxval=1.0) * std * 3.0**0.5
-    raise ConfigError(f"init = {kind!r} is not known")

@@ -17,8 +17,9 @@ from zoo.layers.linear import dropout, fold
 from zoo.layers.mlp import MLP
 from zoo.models.config import ModelConfig
 from zoo.models.planner import BlockPlan, plan
-from zoo.variants.placement import Ramp, Site, StackPlacement
+from zoo.variants.placement import Site, StackPlacement
 from zoo.variants.streams import STREAMS, Carry, Numbers, StreamEnds, Tap
+from zoo.variants.streams.base import ramped
 
 Taps = dict[str, jax.Array]
 Measure = Literal["figures", "arrays"]
@@ -325,19 +326,8 @@ def _numbers(sites: Sequence[Site], step: jax.Array | None) -> Numbers:
     for role in sites[0].multipliers():
         ramps = [ramp for site in sites if (ramp := site.multipliers()[role].ramp) is not None]
         if ramps:
-            numbers[role] = numbers[role] * _ramped(ramps, step)
+            numbers[role] = numbers[role] * ramped(ramps, step)
     return numbers
-
-
-def _ramped(ramps: Sequence[Ramp], step: jax.Array) -> jax.Array:
-    """[layers] values of schedules at a step."""
-
-    def column(field: str) -> jax.Array:
-        return jnp.asarray([getattr(ramp, field) for ramp in ramps], jnp.float32)
-
-    reached = jnp.clip((step - column("start")) / column("steps"), 0.0, 1.0)
-    floor = column("floor")
-    return floor + (1.0 - floor) * reached ** column("power")
 
 
 def _agree(values: Sequence[int | float]) -> Any:

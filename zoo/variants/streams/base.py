@@ -9,7 +9,7 @@ if it needs other than `Ends`, `STREAM`, and its entries in `VARIANTS`.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import jax
@@ -18,7 +18,7 @@ from flax import nnx
 
 from zoo.layers import weight
 from zoo.layers.norms import Norm, NormSpec
-from zoo.variants.placement import Multiplier, NormSlot, Site, StackPlacement
+from zoo.variants.placement import Multiplier, NormSlot, Ramp, Site, StackPlacement
 
 Carry = Any  # a pytree of arrays; [batch, length, d_model] for the plain stream
 Numbers = Mapping[str, Any]  # the constants of a site: floats, or scalars traced over the layers
@@ -148,6 +148,17 @@ def learned(multiplier: Multiplier, role: str, d_model: int) -> nnx.Param[jax.Ar
 def scaled(x: jax.Array, own: nnx.Param[jax.Array] | None, number: Any) -> jax.Array:
     """x times a multiplier: its learned array, if any, and its constant."""
     return times(x if own is None else x * own[...].astype(x.dtype), number)
+
+
+def ramped(ramps: Sequence[Ramp], step: jax.Array) -> jax.Array:
+    """[layers] values of schedules at a step."""
+
+    def column(field: str) -> jax.Array:
+        return jnp.asarray([getattr(ramp, field) for ramp in ramps], jnp.float32)
+
+    reached = jnp.clip((step - column("start")) / column("steps"), 0.0, 1.0)
+    floor = column("floor")
+    return floor + (1.0 - floor) * reached ** column("power")
 
 
 def rms(x: jax.Array) -> jax.Array:
