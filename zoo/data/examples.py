@@ -13,7 +13,7 @@ from zoo.data.base import Batch, Data, RowSpec
 from zoo.data.cache import Store, StoreWriter, open_or_build
 from zoo.data.config import DataConfig, RowKind, cache_root
 from zoo.data.encoding import digest, groups, tokenized
-from zoo.data.records import ExampleSource, open_examples
+from zoo.data.records import ExampleSource, number_labels, open_examples
 from zoo.data.sources import SPLITS, Split
 from zoo.data.tokenizers import Tokenizer, vocabulary
 from zoo.errors import DataError
@@ -201,13 +201,18 @@ def _write_examples(source: ExampleSource, folder: Path) -> None:
 def _write_tokens(
     tokenizer: Tokenizer, text: Store, folder: Path, kind: RowKind, label: str
 ) -> None:
-    labels = _labels(text, kind)
+    found: dict[Split, set[str | int]] = {split: set() for split in SPLITS}
+    if kind in ("classes", "tags"):
+        for split in SPLITS:
+            for document in _documents(text, split, 1):
+                found[split].update(_names(document, kind))
+    labels, _ = number_labels(found, label)
     (folder / LABELS_FILE).write_text(json.dumps(labels), encoding="utf-8")
     known = {name: number for number, name in enumerate(labels)}
     longest = max(int(np.diff(text.offsets[split]).max()) for split in SPLITS)
     with StoreWriter(folder, max_id=max(tokenizer.vocab_size, len(labels), longest)) as writer:
         for split in SPLITS:
-            for number, parts in enumerate(_encoded(tokenizer, text, split, kind, known, label)):
+            for number, parts in enumerate(_encoded(tokenizer, text, split, kind, known)):
                 for ids in parts:
                     if not len(ids):
                         raise DataError(
@@ -218,14 +223,10 @@ def _write_tokens(
     writer.finish()
 
 
-def _labels(text: Store, kind: RowKind) -> list[str | int]:
-    """The labels of the training examples: numbers in order, then names in order."""
-    found: set[str | int] = set()
-    if kind in ("classes", "tags"):
-        for document in _documents(text, "train", 1):
-            made = json.loads(document)
-            found |= {made} if kind == "classes" else {label for _, _, label in made}
-    return sorted(found, key=lambda label: (isinstance(label, str), label))
+def _names(document: bytes, kind: RowKind) -> list[str | int]:
+    """The labels of one example."""
+    made = json.loads(document)
+    return [made] if kind == "classes" else [label for _, _, label in made]
 
 
 def _encoded(
@@ -234,18 +235,8 @@ def _encoded(
     split: Split,
     kind: RowKind,
     known: dict[str | int, int],
-    label: str,
 ) -> Iterator[tuple[Any, Any]]:
     """The token ids and the answers of each example, as `ExampleData` describes them."""
-
-    def number(name: str | int) -> int:
-        if name not in known:
-            raise DataError(
-                f"{label}: the label {name!r} of the {split} split is in no training example; "
-                f"those have {', '.join(map(str, known))}"
-            )
-        return known[name]
-
     if kind == "pairs":
         for documents in groups(text.documents(split), multiple=2):
             encoded = iter(tokenizer.encode_many(documents))
@@ -254,14 +245,14 @@ def _encoded(
     for first, second in zip(_documents(text, split, 0), _documents(text, split, 1), strict=True):
         answer = json.loads(second)
         if kind == "classes":
-            yield tokenizer.encode(first), [number(answer)]
+            yield tokenizer.encode(first), [known[answer]]
         elif kind == "tags":
             ids, ends = tokenizer.encode_with_ends(first)
             tags = np.zeros(len(ids), np.int64)
             starts = np.asarray([start for start, _, _ in answer])
             # A word's first token carries its label (BERT, section 5.3).
             tags[np.searchsorted(ends, starts, side="right")] = [
-                1 + number(name) for _, _, name in answer
+                1 + known[name] for _, _, name in answer
             ]
             yield ids, tags
         else:

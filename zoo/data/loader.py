@@ -8,6 +8,7 @@ from typing import Literal, overload
 from zoo.data.base import Data
 from zoo.data.config import DataConfig, RowKind, check_kind
 from zoo.data.examples import open_example_data
+from zoo.data.images import open_image_data
 from zoo.data.text import TextData, open_text
 from zoo.errors import ConfigError
 
@@ -46,6 +47,8 @@ def open_data(
     data: Data
     if kind == "text":
         data = open_text(config, seed=seed, needs=needs, notes=notes)
+    elif kind == "images":
+        data = open_image_data(config, seed=seed, notes=notes)
     else:
         data = open_example_data(config, kind, seed=seed, needs=needs, notes=notes)
     for note in data.notes:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import platform
 import sysconfig
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -239,6 +239,25 @@ def label_of(label: Any, where: str) -> str | int:
             "whole number"
         )
     return label
+
+
+def number_labels(
+    found: Mapping[Split, Iterable[str | int]], where: str
+) -> tuple[list[str | int], dict[Split, list[int]]]:
+    """The training labels, numbers before names, and the number in it of each label of each split.
+
+    Raises `DataError` for a label that no training example has.
+    """
+    labels = sorted(set(found["train"]), key=lambda label: (isinstance(label, str), label))
+    known = {label: number for number, label in enumerate(labels)}
+    for split, names in found.items():
+        for name in names:
+            if name not in known:
+                raise DataError(
+                    f"{where}: the label {name!r} of the {split} split is in no training example; "
+                    f"those have {', '.join(map(str, labels))}"
+                )
+    return labels, {split: [known[name] for name in names] for split, names in found.items()}
 
 
 def _text(text: object, where: str) -> bytes:

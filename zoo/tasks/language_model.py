@@ -6,15 +6,13 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from zoo.data.base import RowSpec
 from zoo.data.packing import loss_mask
 from zoo.data.preview import show_text
-from zoo.tasks.base import Batch, Loss, Task
-from zoo.tasks.losses import cross_entropy, perplexity, total
+from zoo.tasks.base import Batch, Task
+from zoo.tasks.losses import entropy_loss, perplexity
 
 
 def batch(rows: Mapping[str, np.ndarray], spec: RowSpec) -> Batch:
@@ -57,28 +55,6 @@ def inputs(batch: Batch) -> dict[str, Any]:
     }
 
 
-def loss(
-    model: Any,
-    batch: Batch,
-    *,
-    z_loss: float = 0.0,
-    label_smoothing: float = 0.0,
-    dropout_key: jax.Array | None = None,
-    step: jax.Array | None = None,
-) -> Loss:
-    """Cross-entropy of the next tokens."""
-    logits = model(**inputs(batch), step=step, dropout_key=dropout_key)
-    entropy = cross_entropy(
-        logits, batch["targets"], z_loss=z_loss, label_smoothing=label_smoothing
-    )
-    mask = batch["mask"]
-    return Loss(
-        total(entropy.objective, mask),
-        total(entropy.nats, mask),
-        jnp.sum(mask, dtype=jnp.float32),
-    )
-
-
 def metrics(nats: float, bytes_per_token: float) -> dict[str, float]:
     """Loss in nats a token, bits a byte and perplexity."""
     return {
@@ -93,7 +69,7 @@ LANGUAGE_MODEL = Task(
     summary="predict each token from those before it",
     batch=batch,
     inputs=inputs,
-    loss=loss,
+    loss=entropy_loss(inputs),
     metrics=metrics,
     show=show_text,
     continues_text=True,

@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from zoo.data.base import Data, RowSpec
 from zoo.data.preview import marked, printable
-from zoo.tasks.base import Batch, Loss, Task
+from zoo.tasks.base import Batch, Task
 from zoo.tasks.language_model import segmented
-from zoo.tasks.losses import cross_entropy, perplexity, total
+from zoo.tasks.losses import entropy_loss, perplexity
 
 # Of the tokens of text so many are to be restored; of those 80 % are shown as the mask token,
 # 10 % as a token drawn at random, and the rest as they are.
@@ -86,30 +84,6 @@ def inputs(batch: Batch) -> dict[str, Any]:
     }
 
 
-def loss(
-    model: Any,
-    batch: Batch,
-    *,
-    z_loss: float = 0.0,
-    label_smoothing: float = 0.0,
-    dropout_key: jax.Array | None = None,
-    step: jax.Array | None = None,
-) -> Loss:
-    """Cross-entropy of the hidden tokens; `correct` counts those that the model ranks first."""
-    logits = model(**inputs(batch), step=step, dropout_key=dropout_key)
-    entropy = cross_entropy(
-        logits, batch["targets"], z_loss=z_loss, label_smoothing=label_smoothing
-    )
-    mask = batch["mask"]
-    correct = jnp.argmax(logits, axis=-1) == batch["targets"]
-    return Loss(
-        total(entropy.objective, mask),
-        total(entropy.nats, mask),
-        jnp.sum(mask, dtype=jnp.float32),
-        {"correct": total(correct, mask)},
-    )
-
-
 def metrics(nats: float, bytes_per_token: float | None, *, correct: float) -> dict[str, float]:
     """Loss in nats, perplexity and accuracy of the hidden tokens.
 
@@ -123,7 +97,7 @@ MASKED_LM = Task(
     summary="restore tokens that were hidden, from both sides",
     batch=batch,
     inputs=inputs,
-    loss=loss,
+    loss=entropy_loss(inputs, ranked=True),
     metrics=metrics,
     show=show,
     needs=("mask",),

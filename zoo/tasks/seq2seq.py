@@ -6,14 +6,12 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from zoo.data.base import Data, RowSpec
 from zoo.data.preview import printable
-from zoo.tasks.base import Batch, Loss, Task
-from zoo.tasks.losses import cross_entropy, perplexity, total
+from zoo.tasks.base import Batch, Task
+from zoo.tasks.losses import entropy_loss, perplexity
 
 
 def batch(rows: Mapping[str, np.ndarray], spec: RowSpec) -> Batch:
@@ -72,28 +70,6 @@ def show(data: Data, index: int, rows: Batch) -> list[str]:
     return lines
 
 
-def loss(
-    model: Any,
-    batch: Batch,
-    *,
-    z_loss: float = 0.0,
-    label_smoothing: float = 0.0,
-    dropout_key: jax.Array | None = None,
-    step: jax.Array | None = None,
-) -> Loss:
-    """Cross-entropy of the target's tokens, its end token among them."""
-    logits = model(**inputs(batch), step=step, dropout_key=dropout_key)
-    entropy = cross_entropy(
-        logits, batch["targets"], z_loss=z_loss, label_smoothing=label_smoothing
-    )
-    mask = batch["mask"]
-    return Loss(
-        total(entropy.objective, mask),
-        total(entropy.nats, mask),
-        jnp.sum(mask, dtype=jnp.float32),
-    )
-
-
 def metrics(nats: float, bytes_per_token: float | None) -> dict[str, float]:
     """Loss in nats a target token, bits a byte of target, and perplexity, all unsmoothed."""
     figures = {"loss": nats, "perplexity": perplexity(nats)}
@@ -107,7 +83,7 @@ SEQ2SEQ = Task(
     summary="write the target that belongs to a source: translation and the like",
     batch=batch,
     inputs=inputs,
-    loss=loss,
+    loss=entropy_loss(inputs),
     metrics=metrics,
     show=show,
     rows="pairs",
