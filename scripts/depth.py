@@ -13,30 +13,22 @@ random and says whether they come out equal.
 from __future__ import annotations
 
 import argparse
-import hashlib
-import json
-import random
 import re
-import shutil
 import statistics
 import sys
-import tempfile
 from pathlib import Path
-from typing import Any
+
+from _runs import Row, Table, finished_run
 
 from zoo.checkpoints import CheckpointConfig
 from zoo.data.config import DataConfig
-from zoo.environment import environment
 from zoo.models.config import ModelConfig
-from zoo.settings import flatten
-from zoo.training.config import TrainConfig, resolve_run
-from zoo.training.loop import train
+from zoo.training.config import TrainConfig
 from zoo.training.optim_config import OptimConfig
 from zoo.training.summary import plot_curves
-from zoo.training.trackers import read_metrics
 
 ROOT = Path(__file__).resolve().parent.parent
-RESULTS = ROOT / "results" / "depth.jsonl"
+TABLE = Table(ROOT / "results" / "depth.jsonl")
 VARIANTS = ("deep_norm", "post_norm", "pre_norm")
 RATES = (3e-4, 1e-3, 3e-3, 1e-2)
 SEEDS = (0, 1, 2)  # the rate is chosen on the first
@@ -63,21 +55,9 @@ def config(variant: str, lr: float, seed: int, workdir: str) -> TrainConfig:
     )
 
 
-def identity(config: TrainConfig) -> str:
-    """A hash of everything that the run computes, without where it is written."""
-    settings = flatten(resolve_run(config))
-    del settings["workdir"]
-    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:12]
-
-
-def run(variant: str, lr: float, seed: int) -> dict[str, Any]:
+def run(variant: str, lr: float, seed: int) -> Row:
     """One training run as a row."""
-    with tempfile.TemporaryDirectory() as folder:
-        made = config(variant, lr, seed, str(Path(folder) / "run"))
-        summary = train(made)
-        metrics = read_metrics(Path(made.workdir) / "metrics.jsonl")
-        shutil.rmtree(made.workdir)
-    versions = environment()
+    summary, metrics, columns = finished_run(lambda workdir: config(variant, lr, seed, workdir))
     return {
         "variant": variant,
         "lr": lr,
@@ -86,36 +66,19 @@ def run(variant: str, lr: float, seed: int) -> dict[str, Any]:
         "bits_per_byte": summary.get("eval_bits_per_byte"),
         "loss": summary.get("loss"),
         "max_grad_norm": max(row["grad_norm"] for row in metrics),
-        "seconds": round(summary["wall_time_s"], 1),
         "curve": [[row["step"], round(row["loss"], 4)] for row in metrics],
-        "config": identity(made),
-        "jax": versions["packages"]["jax"],
-        "python": versions["python"],
+        **columns,
     }
 
 
-def rows() -> list[dict[str, Any]]:
-    return (
-        [json.loads(line) for line in RESULTS.read_text().splitlines()] if RESULTS.exists() else []
-    )
+def done(variant: str, lr: float, seed: int) -> Row | None:
+    """The row of a run, if there is one."""
+    return TABLE.find(config(variant, lr, seed, "any"))
 
 
-def done(variant: str, lr: float, seed: int) -> dict[str, Any] | None:
-    """The row of a run with just these settings, if there is one."""
-    wanted = identity(config(variant, lr, seed, "any"))
-    return next((row for row in rows() if row["config"] == wanted), None)
-
-
-def ensure(variant: str, lr: float, seed: int) -> dict[str, Any]:
+def ensure(variant: str, lr: float, seed: int) -> Row:
     """The row of a run, made if it is missing."""
-    row = done(variant, lr, seed)
-    if row is None:
-        print(f"\n== {variant}, lr {lr:g}, seed {seed}", flush=True)
-        row = run(variant, lr, seed)
-        RESULTS.parent.mkdir(exist_ok=True)
-        with RESULTS.open("a") as file:
-            file.write(json.dumps(row) + "\n")
-    return row
+    return TABLE.ensure(config(variant, lr, seed, "any"), lambda: run(variant, lr, seed))
 
 
 def best_rate(variant: str) -> float:
@@ -125,7 +88,7 @@ def best_rate(variant: str) -> float:
     return float(min(known, key=bits)["lr"])
 
 
-def bits(row: dict[str, Any]) -> float:
+def bits(row: Row) -> float:
     ended = row["status"] == "finished" and row["bits_per_byte"] is not None
     return float(row["bits_per_byte"]) if ended else float("inf")
 
@@ -151,7 +114,7 @@ def table() -> str:
     return "\n".join(lines)
 
 
-def _cell(row: dict[str, Any]) -> str:
+def _cell(row: Row) -> str:
     return f"{row['bits_per_byte']:.2f}" if row["status"] == "finished" else row["status"]
 
 
@@ -180,27 +143,13 @@ def write() -> None:
     print(f"{table()}\n\nwrote {readme.relative_to(ROOT)} and {picture.relative_to(ROOT)}")
 
 
-def again(count: int) -> int:
-    """Re-run some rows; the number that did not come out equal."""
-    different = 0
-    for row in random.sample(rows(), count):
-        fresh = run(row["variant"], row["lr"], row["seed"])
-        equal = all(fresh[key] == row[key] for key in ("bits_per_byte", "loss", "curve", "status"))
-        different += not equal
-        print(
-            f"{row['variant']}, lr {row['lr']:g}, seed {row['seed']}: "
-            f"{'equal' if equal else f'{row} became {fresh}'}"
-        )
-    return different
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--table", action="store_true", help="only write table and picture")
     parser.add_argument("--again", type=int, metavar="N", help="re-run N rows, compare")
     options = parser.parse_args()
     if options.again:
-        return again(options.again)
+        return TABLE.again(options.again, lambda row: run(row["variant"], row["lr"], row["seed"]))
     if not options.table:
         for variant in VARIANTS:
             for lr in RATES:

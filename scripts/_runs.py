@@ -1,0 +1,97 @@
+"""Training runs as rows of a committed table: made once, skipped when there, re-run to check."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from zoo.environment import environment
+from zoo.models.config import place
+from zoo.settings import flatten
+from zoo.training.config import TrainConfig, resolve_run
+from zoo.training.loop import train
+from zoo.training.trackers import read_metrics
+
+Row = dict[str, Any]
+
+
+def identity(config: TrainConfig) -> str:
+    """A hash of what the run computes: what it asks for, its optimizer and its placement.
+
+    Settings that are left at their default are no part of it, so that a setting which is added
+    later, and changes nothing by default, leaves the rows valid.
+    """
+    default = flatten(TrainConfig())
+    asked = {key: value for key, value in flatten(config).items() if value != default[key]}
+    asked.pop("workdir", None)
+    optim = flatten(resolve_run(config).optim)
+    record = [asked, optim, place(config.model).to_json()]
+    return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def finished_run(make: Callable[[str], TrainConfig]) -> tuple[dict[str, Any], list[Row], Row]:
+    """(summary, metrics, the columns that every row has) of one run in a folder that is removed.
+
+    Args:
+        make: workdir to config.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        config = make(str(Path(folder) / "run"))
+        summary = train(config)
+        metrics = read_metrics(Path(config.workdir) / "metrics.jsonl")
+        shutil.rmtree(config.workdir)
+    versions = environment()
+    columns = {
+        "seconds": round(summary["wall_time_s"], 1),
+        "config": identity(config),
+        "jax": versions["packages"]["jax"],
+        "python": versions["python"],
+    }
+    return summary, metrics, columns
+
+
+class Table:
+    """Rows in a JSONL file, one a finished run, found by the hash of their config."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def rows(self) -> list[Row]:
+        if not self.path.exists():
+            return []
+        return [json.loads(line) for line in self.path.read_text().splitlines()]
+
+    def find(self, config: TrainConfig) -> Row | None:
+        """The row of a run with just these settings, if there is one."""
+        wanted = identity(config)
+        return next((row for row in self.rows() if row["config"] == wanted), None)
+
+    def ensure(self, config: TrainConfig, run: Callable[[], Row]) -> Row:
+        """The row of a run, made and written down if it is missing."""
+        row = self.find(config)
+        if row is None:
+            row = run()
+            self.path.parent.mkdir(exist_ok=True)
+            with self.path.open("a") as file:
+                file.write(json.dumps(row) + "\n")
+        return row
+
+    def again(self, count: int, run: Callable[[Row], Row]) -> int:
+        """Re-run some rows chosen at random; the number that did not come out equal."""
+        different = 0
+        for row in random.sample(self.rows(), count):
+            fresh = run(row)
+            changed = [key for key in row if key not in _MAY_DIFFER and fresh[key] != row[key]]
+            different += bool(changed)
+            name = ", ".join(f"{key} {row[key]}" for key in list(row)[:3])
+            print(f"{name}: {'equal' if not changed else f'differs in {changed}: {fresh}'}")
+        return different
+
+
+_MAY_DIFFER = ("seconds", "jax", "python")
