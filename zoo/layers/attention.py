@@ -15,11 +15,13 @@ import jax.numpy as jnp
 from flax import nnx
 from jax.ad_checkpoint import checkpoint_name
 
-from zoo.layers.linear import Linear, dropout
-from zoo.layers.norms import Norm, NormSpec
+from zoo.layers import weight
+from zoo.layers.linear import LearnedScale, Linear, Scale, dropout
+from zoo.layers.norms import Norm, NormSpec, unit
 from zoo.layers.positions import rotate
 
 Implementation = Literal["auto", "reference", "fused"]
+NormOver = Literal["head", "per_head", "width"]
 
 # Scores of masked pairs: finite, so that a fully masked row gives no NaN.
 _MASKED = -1e30
@@ -65,6 +67,7 @@ def attend(
     dropout_rate: float = 0.0,
     key: jax.Array | None = None,
     implementation: Implementation = "auto",
+    softcap: float | None = None,
 ) -> jax.Array:
     """softmax(scale q k^T) v per head.
 
@@ -72,24 +75,25 @@ def attend(
         q_bhtd: [batch, heads, length, head_dim].
         k_bgsd, v_bgsd: [batch, kv heads, source length, head_dim]; kv heads divide heads.
         keep: bool, broadcastable to [batch, 1, length, source length]; True sees.
+        softcap: c of c tanh(score / c), before masking; the fused kernels have none.
 
     Returns:
         [batch, heads, length, head_dim] in the dtype of v.
     """
     if implementation == "auto":
-        plain = key is None or dropout_rate == 0.0
+        plain = (key is None or dropout_rate == 0.0) and softcap is None
         fused = plain and jax.default_backend() != "cpu"
         implementation = "fused" if fused else "reference"
     if implementation == "fused":
         return _fused(q_bhtd, k_bgsd, v_bgsd, scale, causal, keep)
     length, source = q_bhtd.shape[2], k_bgsd.shape[2]
     if not causal:
-        return _reference(q_bhtd, k_bgsd, v_bgsd, scale, keep, dropout_rate, key)
+        return _reference(q_bhtd, k_bgsd, v_bgsd, scale, keep, dropout_rate, key, softcap)
     lower = jnp.tril(jnp.ones((length, source), bool), source - length)[None, None]
     keep = lower if keep is None else keep & lower
     blocked = length >= _BLOCKED_LENGTH and length == source and length % _BLOCKS == 0
     if not blocked or key is not None:
-        return _reference(q_bhtd, k_bgsd, v_bgsd, scale, keep, dropout_rate, key)
+        return _reference(q_bhtd, k_bgsd, v_bgsd, scale, keep, dropout_rate, key, softcap)
     size = length // _BLOCKS
     parts = [
         _reference(
@@ -100,6 +104,7 @@ def attend(
             keep[:, :, start : start + size, : start + size],
             0.0,
             None,
+            softcap,
         )
         for start in range(0, length, size)
     ]
@@ -114,6 +119,7 @@ def _reference(
     keep: jax.Array | None,
     rate: float,
     key: jax.Array | None,
+    softcap: float | None,
 ) -> jax.Array:
     batch, heads, length, head_dim = q.shape
     groups = k.shape[1]
@@ -121,6 +127,8 @@ def _reference(
         # Queries that share a key head become more queries of that head.
         q = q.reshape(batch, groups, heads // groups * length, head_dim)
     scores = jnp.einsum("bhtd,bhsd->bhts", q, k, preferred_element_type=jnp.float32) * scale
+    if softcap is not None:
+        scores = softcap * jnp.tanh(scores / softcap)
     if keep is not None:
         if groups != heads:
             # A row for every query first: a mask of the keys alone has one for all.
@@ -136,12 +144,68 @@ def _reference(
     return (mixed / total).astype(v.dtype).reshape(batch, heads, length, head_dim)
 
 
+def attention_weights(
+    q_bhtd: jax.Array,
+    k_bgsd: jax.Array,
+    *,
+    scale: float,
+    causal: bool = False,
+    keep: jax.Array | None = None,
+    softcap: float | None = None,
+) -> jax.Array:
+    """The softmax that `attend` takes averages with, [batch, heads, length, source length].
+
+    Float32, without dropout: for looking at, since training never holds it whole.
+    """
+    groups = q_bhtd.shape[1] // k_bgsd.shape[1]
+    k_bhsd = jnp.repeat(k_bgsd, groups, axis=1)
+    scores = jnp.einsum("bhtd,bhsd->bhts", q_bhtd, k_bhsd, preferred_element_type=jnp.float32)
+    scores = scores * scale
+    if softcap is not None:
+        scores = softcap * jnp.tanh(scores / softcap)
+    if causal:
+        length, source = scores.shape[-2:]
+        lower = jnp.tril(jnp.ones((length, source), bool), source - length)[None, None]
+        keep = lower if keep is None else keep & lower
+    if keep is not None:
+        scores = jnp.where(keep, scores, _MASKED)
+    return jax.nn.softmax(scores, axis=-1)
+
+
 def _fused(
     q: jax.Array, k: jax.Array, v: jax.Array, scale: float, causal: bool, keep: jax.Array | None
 ) -> jax.Array:
     q, k, v = (array.transpose(0, 2, 1, 3) for array in (q, k, v))
     mixed = jax.nn.dot_product_attention(q, k, v, mask=keep, scale=scale, is_causal=causal)
     return mixed.transpose(0, 2, 1, 3)
+
+
+class _HeadNorm(nnx.Module):
+    """A norm on [batch, heads, length, head_dim] over the features of a head, or of all heads."""
+
+    def __init__(
+        self, spec: NormSpec, over: NormOver, heads: int, head_dim: int, role: str
+    ) -> None:
+        self.over: NormOver = over
+        if over == "per_head":
+            self.norm = Norm(head_dim, dataclasses.replace(spec, affine=False), role=role)
+            self.gain = weight.array(
+                role, (heads, head_dim), ("heads", "head_dim"), kind="gain", start=1.0
+            )
+        else:
+            size, axis = (heads * head_dim, "heads") if over == "width" else (head_dim, "head_dim")
+            self.norm = Norm(size, spec, role=role, axis=axis)
+
+    def __call__(self, x_bhtd: jax.Array) -> jax.Array:
+        if self.over == "width":
+            batch, heads, length, head_dim = x_bhtd.shape
+            flat = x_bhtd.transpose(0, 2, 1, 3).reshape(batch, length, heads * head_dim)
+            wide = self.norm(flat).reshape(batch, length, heads, head_dim)
+            return wide.transpose(0, 2, 1, 3)
+        y = self.norm(x_bhtd)
+        if self.over == "per_head":
+            y = y * self.gain[...].astype(y.dtype)[:, None, :]
+        return y
 
 
 class Attention(nnx.Module):
@@ -160,10 +224,35 @@ class Attention(nnx.Module):
         dropout: float = 0.0,
         implementation: Implementation = "auto",
         cross: bool = False,
+        qk_norm_over: NormOver = "head",
+        v_norm: NormSpec | None = None,
+        qk_unit: bool = False,
+        qk_scale: Scale | None = None,
+        scale: float | None = None,
+        head_scale: bool = False,
+        scalar_biases: bool = False,
+        softcap: float | None = None,
     ) -> None:
+        """Make the weights.
+
+        Args:
+            qk_norm, qk_norm_over: a norm on queries and keys before positions: on each head with
+                one gain for all (`head`) or a gain of its own (`per_head`), or on all heads
+                together (`width`).
+            v_norm: a norm on each head's values.
+            qk_unit: queries and keys of unit length, after positions.
+            qk_scale: a learned vector on queries and on keys, after that.
+            scale: of the scores; None: head_dim^-0.5.
+            head_scale: a learned scalar on each head's output (2110.09456).
+            scalar_biases: a learned scalar before each matrix (Fixup, 1901.09321).
+            softcap: c of c tanh(score / c) (Gemma 2, 2408.00118).
+        """
         self.num_heads, self.num_kv_heads, self.head_dim = num_heads, num_kv_heads, head_dim
-        self.dropout = dropout
+        self.dropout, self.softcap = dropout, softcap
+        self.scale = head_dim**-0.5 if scale is None else scale
         self.implementation: Implementation = implementation
+        self.qk_norm_over: NormOver = qk_norm_over
+        self.qk_unit = qk_unit
         prefix = "x" if cross else ""
         width, kv_width = num_heads * head_dim, num_kv_heads * head_dim
         into, kv_into = ("embed", "heads"), ("embed", "kv_heads")
@@ -171,8 +260,28 @@ class Attention(nnx.Module):
         self.k = Linear(d_model, kv_width, role=f"{prefix}k", axes=kv_into, bias=bias)
         self.v = Linear(d_model, kv_width, role=f"{prefix}v", axes=kv_into, bias=bias)
         if qk_norm is not None:
-            self.q_norm = Norm(head_dim, qk_norm, role="q_norm", axis="head_dim")
-            self.k_norm = Norm(head_dim, qk_norm, role="k_norm", axis="head_dim")
+            if qk_norm_over == "head":
+                self.q_norm: Norm | _HeadNorm = Norm(
+                    head_dim, qk_norm, role="q_norm", axis="head_dim"
+                )
+                self.k_norm: Norm | _HeadNorm = Norm(
+                    head_dim, qk_norm, role="k_norm", axis="head_dim"
+                )
+            else:
+                self.q_norm = _HeadNorm(qk_norm, qk_norm_over, num_heads, head_dim, "q_norm")
+                self.k_norm = _HeadNorm(qk_norm, qk_norm_over, num_kv_heads, head_dim, "k_norm")
+        if v_norm is not None:
+            self.v_norm = Norm(head_dim, v_norm, role="v_norm", axis="head_dim")
+        if qk_scale is not None:
+            # One vector for queries and keys; grouped keys share theirs as they share heads.
+            self.qk_scale = LearnedScale("qk_scale", (num_kv_heads, 1, head_dim), qk_scale)
+        if head_scale:
+            self.head_scale = weight.vector(
+                "head_scale", num_heads, "heads", kind="multiplier", start=1.0
+            )
+        if scalar_biases:
+            self.bias_in = weight.scalar("scalar_bias", kind="bias")
+            self.bias_out = weight.scalar("scalar_bias", kind="bias")
         if inner_norm is not None:
             self.inner_norm = Norm(width, inner_norm, role="inner_norm", axis="heads")
         self.o = Linear(width, d_model, role=f"{prefix}o", axes=("heads", "embed"), bias=bias)
@@ -187,28 +296,45 @@ class Attention(nnx.Module):
         key: jax.Array | None = None,
     ) -> jax.Array:
         """[batch, length, d_model] to the same shape; `key` turns attention dropout on."""
-        source = x if source is None else source
+        x = self._shifted(x, "bias_in")
+        source = x if source is None else self._shifted(source, "bias_in")
         q_bhtd = self._heads(self.q(x), self.num_heads)
         k_bgsd = self._heads(self.k(source), self.num_kv_heads)
         v_bgsd = self._heads(self.v(source), self.num_kv_heads)
         if hasattr(self, "q_norm"):
             q_bhtd, k_bgsd = self.q_norm(q_bhtd), self.k_norm(k_bgsd)
+        if hasattr(self, "v_norm"):
+            v_bgsd = self.v_norm(v_bgsd)
         if scope.rotary is not None:
             q_bhtd, k_bgsd = rotate(q_bhtd, scope.rotary), rotate(k_bgsd, scope.rotary)
+        if self.qk_unit:
+            q_bhtd, k_bgsd = unit(q_bhtd), unit(k_bgsd)
+        if hasattr(self, "qk_scale"):
+            q_bhtd, k_bgsd = self._scaled(q_bhtd), self._scaled(k_bgsd)
         mixed_bhtd = attend(
             *(checkpoint_name(array, "qkv") for array in (q_bhtd, k_bgsd, v_bgsd)),
-            scale=self.head_dim**-0.5,
+            scale=self.scale,
             causal=scope.causal,
             keep=scope.keep(window),
             dropout_rate=self.dropout,
             key=key,
             implementation=self.implementation,
+            softcap=self.softcap,
         )
+        if hasattr(self, "head_scale"):
+            mixed_bhtd = mixed_bhtd * self.head_scale[...].astype(x.dtype)[:, None, None]
         mixed = mixed_bhtd.transpose(0, 2, 1, 3).reshape(*x.shape[:-1], -1)
         mixed = checkpoint_name(mixed, "attention")
         if hasattr(self, "inner_norm"):
             mixed = self.inner_norm(mixed)
-        return self.o(mixed)
+        return self.o(self._shifted(mixed, "bias_out"))
 
     def _heads(self, x: jax.Array, heads: int) -> jax.Array:
         return x.reshape(*x.shape[:-1], heads, self.head_dim).transpose(0, 2, 1, 3)
+
+    def _scaled(self, x_bhtd: jax.Array) -> jax.Array:
+        groups = x_bhtd.shape[1] // self.num_kv_heads
+        return x_bhtd * jnp.repeat(self.qk_scale.value(x_bhtd.dtype), groups, axis=0)
+
+    def _shifted(self, x: jax.Array, name: str) -> jax.Array:
+        return x + getattr(self, name)[...].astype(x.dtype) if hasattr(self, name) else x

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -25,6 +28,27 @@ class Linear(nnx.Module):
         # Two-dimensional products differentiate faster on CPU than batched ones.
         y = (x.reshape(-1, x.shape[-1]) @ kernel).reshape(*x.shape[:-1], kernel.shape[-1])
         return y + self.bias[...].astype(x.dtype) if hasattr(self, "bias") else y
+
+
+@dataclasses.dataclass(frozen=True)
+class Scale:
+    """A learned scale that is stored at `start` and used times `factor`."""
+
+    start: float = 1.0
+    factor: float = 1.0
+
+
+class LearnedScale(nnx.Module):
+    """An array to multiply with, of any shape."""
+
+    def __init__(self, role: str, shape: tuple[int, ...], scale: Scale) -> None:
+        self.factor = scale.factor
+        axes = tuple("features" for _ in shape)
+        self.array = weight.array(role, shape, axes, kind="multiplier", start=scale.start)
+
+    def value(self, dtype: Any) -> jax.Array:
+        """What is multiplied with."""
+        return (self.array[...] * self.factor).astype(dtype)
 
 
 def dropout(x: jax.Array, rate: float, key: jax.Array | None) -> jax.Array:

@@ -10,7 +10,8 @@ import jax.numpy as jnp
 from flax import nnx
 from jax.ad_checkpoint import checkpoint_name
 
-from zoo.layers.linear import Linear
+from zoo.layers import weight
+from zoo.layers.linear import LearnedScale, Linear, Scale
 from zoo.layers.norms import Norm, NormSpec
 
 Activation = Literal["gelu", "gelu_tanh", "relu", "silu"]
@@ -41,24 +42,54 @@ class MLP(nnx.Module):
         gated: bool,
         bias: bool,
         inner_norm: NormSpec | None,
+        hidden_scale: Scale | None = None,
+        scalar_biases: bool = False,
     ) -> None:
+        """Make the weights.
+
+        Args:
+            hidden_scale: learned vectors on what enters the activation and the product with it;
+                its factor applies to what enters the activation alone (nGPT, 2410.01131).
+            scalar_biases: a learned scalar before each operation (Fixup, 1901.09321).
+        """
         self.activation: Activation = activation
         into = ("embed", "mlp")
         self.w1 = Linear(d_model, d_ff, role="w1", axes=into, bias=bias)
         if gated:
             self.gate = Linear(d_model, d_ff, role="w1", axes=into, bias=bias)
+        if hidden_scale is not None:
+            self.hidden_scale = LearnedScale("hidden_scale", (d_ff,), hidden_scale)
+            if gated:
+                start = Scale(hidden_scale.start)
+                self.product_scale = LearnedScale("hidden_scale", (d_ff,), start)
+        if scalar_biases:
+            self.bias_in = weight.scalar("scalar_bias", kind="bias")
+            self.bias_mid = weight.scalar("scalar_bias", kind="bias")
+            self.bias_out = weight.scalar("scalar_bias", kind="bias")
         if inner_norm is not None:
             self.inner_norm = Norm(d_ff, inner_norm, role="inner_norm", axis="mlp")
         self.w2 = Linear(d_ff, d_model, role="w2", axes=("mlp", "embed"), bias=bias)
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """[batch, length, d_model] to the same shape."""
+        x = self._shifted(x, "bias_in")
         hidden = checkpoint_name(self.w1(x), "pre_activation")
         if hasattr(self, "gate"):
             gate = checkpoint_name(self.gate(x), "pre_activation")
-            hidden = activate(gate, self.activation) * hidden
+            hidden = self._scaled(hidden, "product_scale")
+            hidden = self._activated(gate) * hidden
         else:
-            hidden = activate(hidden, self.activation)
+            hidden = self._activated(hidden)
         if hasattr(self, "inner_norm"):
             hidden = self.inner_norm(hidden)
-        return self.w2(hidden)
+        return self.w2(self._shifted(hidden, "bias_out"))
+
+    def _activated(self, x: jax.Array) -> jax.Array:
+        x = self._shifted(self._scaled(x, "hidden_scale"), "bias_mid")
+        return activate(x, self.activation)
+
+    def _scaled(self, x: jax.Array, name: str) -> jax.Array:
+        return x * getattr(self, name).value(x.dtype) if hasattr(self, name) else x
+
+    def _shifted(self, x: jax.Array, name: str) -> jax.Array:
+        return x + getattr(self, name)[...].astype(x.dtype) if hasattr(self, name) else x

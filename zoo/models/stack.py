@@ -13,11 +13,11 @@ from flax import nnx
 
 from zoo.layers import weight
 from zoo.layers.attention import Attention, Scope
-from zoo.layers.linear import dropout, fold
+from zoo.layers.linear import Scale, dropout, fold
 from zoo.layers.mlp import MLP
 from zoo.models.config import ModelConfig
 from zoo.models.planner import BlockPlan, plan
-from zoo.variants.placement import Site, StackPlacement
+from zoo.variants.placement import Multiplier, Site, StackPlacement
 from zoo.variants.streams import STREAMS, Carry, Numbers, StreamEnds, Tap
 from zoo.variants.streams.base import ramped
 
@@ -249,6 +249,8 @@ def _branch(site: Site, config: ModelConfig) -> nnx.Module:
             gated=config.gated,
             bias=config.bias,
             inner_norm=inner_norm,
+            hidden_scale=_scale(site.hidden_scale),
+            scalar_biases=site.scalar_biases,
         )
     return Attention(
         config.d_model,
@@ -261,7 +263,17 @@ def _branch(site: Site, config: ModelConfig) -> nnx.Module:
         dropout=config.attention_dropout,
         implementation=config.attention,
         cross=site.sublayer == "cross_attention",
+        v_norm=norm if site.v_norm else None,
+        qk_unit=site.qk_unit,
+        qk_scale=_scale(site.qk_scale),
+        scale=site.attention_scale,
+        head_scale=site.head_scale,
+        scalar_biases=site.scalar_biases,
     )
+
+
+def _scale(multiplier: Multiplier | None) -> Scale | None:
+    return None if multiplier is None else Scale(multiplier.start, multiplier.number)
 
 
 def _structure(layer: Sequence[Site]) -> tuple[Any, ...]:
