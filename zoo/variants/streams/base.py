@@ -111,6 +111,13 @@ class Stream:
     ends: Callable[[StackPlacement, int, NormSpec], StreamEnds] = Ends
 
 
+def count(stack: StackPlacement, option: str) -> int:
+    """A setting of the stream that counts something."""
+    number = stack.option(option)
+    assert isinstance(number, int), f"{option} = {number!r}"
+    return number
+
+
 def make_norm(slot: NormSlot, role: str, d_model: int, norm: NormSpec) -> Norm:
     """A norm for a slot: the architecture's, apart from what the slot asks for."""
     spec = NormSpec(

@@ -1,0 +1,117 @@
+"""A small decoder, and the same written out in float64 numpy around any stream."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from tests.models.test_by_hand import attention, cut, mlp, norm
+from zoo.layers import weight
+from zoo.models.config import ModelConfig
+from zoo.models.transformer import Transformer, declare, initialiser
+from zoo.variants.placement import Site
+
+Array = np.ndarray
+Tree = dict[str, Any]
+DEPTH, WIDTH, VOCAB, LENGTH = 3, 8, 13, 6
+IDS = np.random.default_rng(5).integers(0, VOCAB, (2, LENGTH)).astype(np.int32)
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """A model and what is compiled of it; `start` is its initial state, `moved` a random one.
+
+    `run(params, ids)` gives (hidden, logits, taps); every number of `moved` is drawn, the
+    matrices that start at 0 too.
+    """
+
+    model: Transformer
+    start: Tree
+    moved: Tree
+    weights: Tree
+    run: Callable[..., Any]
+
+    @property
+    def config(self) -> ModelConfig:
+        return self.model.config
+
+
+@functools.cache
+def case(variant: str, **changes: Any) -> Case:
+    config = ModelConfig(
+        variant=variant,
+        **{
+            "d_model": WIDTH,
+            "num_layers": DEPTH,
+            "num_heads": 2,
+            "d_ff": 12,
+            "vocab_size": VOCAB,
+            "max_length": LENGTH,
+            **changes,
+        },
+    )
+    model = declare(config)
+    start = initialiser(model)(jax.random.key(0))
+    _, weights = weight.split(model)
+    rng = np.random.default_rng(1)
+    moved = jax.tree.map(lambda a: a + rng.normal(0.0, 0.3, a.shape).astype(np.float32), start)
+
+    def run(params: Tree, ids: Any) -> Any:
+        bound = weight.bind(model, params)
+        hidden, taps = bound.measure(ids, taps="arrays")
+        return hidden, bound.logits(hidden), taps
+
+    return Case(model, start, moved, weights, jax.jit(run))
+
+
+Branch = Callable[[Array], Array]
+
+
+def run_by_hand(
+    case: Case,
+    params: Tree,
+    *,
+    open: Callable[[Array], Any],
+    sublayer: Callable[[Any, Site, Tree, Branch], Any],
+    close: Callable[[Any, Tree], Array],
+) -> Array:
+    """The stream before the head, [batch, length, d_model].
+
+    Args:
+        open: the carry of the embedding.
+        sublayer: (carry, site, its parameters around F, F) to the next carry.
+        close: (carry, parameters of the ends) to x before the final norm.
+    """
+    config = case.config
+    params = jax.tree.map(lambda a: np.asarray(a, np.float64), params)
+    x = params["embedding"]["tokens"][IDS] * np.sqrt(config.d_model)
+    x = x + params["embedding"]["table"][:LENGTH]
+    stack = params["stack"]
+    carry = open(x)
+    layers = case.model.placement.stack("decoder").layers
+    parts = cut(stack["blocks"], case.weights["stack"]["blocks"], len(layers))
+    for sites, own in zip(layers, parts, strict=True):
+        for site, part in zip(sites, own, strict=True):
+
+            def branch(y: Array, site: Site = site, part: Tree = part) -> Array:
+                if site.sublayer == "mlp":
+                    return mlp(y, part["branch"], config)
+                return attention(y, part["branch"], config, None)
+
+            carry = sublayer(carry, site, part["residual"], branch)
+    x = close(carry, stack.get("ends", {}))
+    return norm(x, params["final_norm"], config) if config.final_norm else x
+
+
+def assert_same(case: Case, want: Array) -> None:
+    """The model's output at its moved parameters, in float32, is `want` in float64."""
+    hidden, _, taps = case.run(case.moved, IDS)
+    # Some hundred float32 operations deep, at numbers of size one.
+    np.testing.assert_allclose(hidden, want, atol=3e-5 * np.abs(want).max())
+    assert bool(jnp.all(taps["finite"]))
