@@ -24,7 +24,7 @@ BASE = ModelConfig(
 
 @dataclasses.dataclass(frozen=True)
 class Tiny:
-    """A model, its parameters with every gain, bias and multiplier moved off its start, and `run`.
+    """A model, its parameters with all that is not drawn moved off its start, and `run`.
 
     `run(params, ids, **arguments of measure)` is compiled and gives (hidden, logits, taps).
     """
@@ -45,8 +45,11 @@ def _tiny(config: ModelConfig) -> Tiny:
     start, weights = weight.split(model)
     leaves, treedef = jax.tree.flatten(start)
     keys = jax.random.split(jax.random.key(1), len(leaves))
+    # Matrices that start at 0 too.
     moved = [
-        array + 0.2 * jax.random.normal(key, array.shape) if w.kind not in _DRAWN else array
+        array
+        if w.kind in _DRAWN and bool(jnp.any(array))
+        else array + 0.2 * jax.random.normal(key, array.shape)
         for array, key, w in zip(leaves, keys, jax.tree.leaves(weights), strict=True)
     ]
 

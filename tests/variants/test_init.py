@@ -104,7 +104,7 @@ def test_every_weight_starts_where_its_placement_says(variant: str) -> None:
                 else:
                     assert_std(slice_, base[declared.role] * start)
             elif declared.kind in ("gain", "multiplier"):
-                np.testing.assert_allclose(slice_, start, rtol=1e-6)
+                np.testing.assert_allclose(slice_.ravel(), start, rtol=1e-6)
 
 
 @pytest.mark.parametrize("variant", FACTORS)

@@ -50,7 +50,9 @@ def test_placement_has_a_site_for_every_sublayer_in_order(
             assert tuple(site.sublayer for site in sites) == SUBLAYERS[architecture][stack]
             for site in sites:
                 assert list(site.init_gains) == sorted(site.init_gains)
-                assert {role for role, _ in site.init_gains} <= set(ROLES)
+                # Another stream may have matrices of its own.
+                if resolved.stream == "plain":
+                    assert {role for role, _ in site.init_gains} <= set(ROLES)
 
 
 def test_another_depth_or_option_is_another_placement() -> None:
