@@ -17,6 +17,7 @@ from _golden_tree import (
     base_config,
     blocks,
     linear,
+    norm,
     randomise,
     single,
     tokens,
@@ -94,6 +95,30 @@ def rezero() -> Golden:
         },
         inputs={"input_ids": ids.numpy()},
         outputs={"hidden": x, "logits": ends["head"](x)},
+    )
+
+
+def _sublayers(layer: Any, slot: str) -> list[Tree]:
+    """A TransformerEncoderLayer, or a TransformerDecoderLayer with cross-attention."""
+    branches = [_attention(layer.self_attn)]
+    norms = [layer.norm1, layer.norm2]
+    if hasattr(layer, "multihead_attn"):
+        branches.append(_attention(layer.multihead_attn))
+        norms.append(layer.norm3)
+    branches.append(_mlp(layer))
+    return [
+        {"branch": branch, "residual": {slot: norm(around)}}
+        for branch, around in zip(branches, norms, strict=True)
+    ]
+
+
+def _layers(kind: str, *, before: bool) -> Any:
+    import torch
+
+    make = getattr(torch.nn, f"Transformer{kind}Layer")
+    sizes = {"d_model": D_MODEL, "nhead": NUM_HEADS, "dim_feedforward": D_FF}
+    return torch.nn.ModuleList(
+        make(**sizes, dropout=0.0, batch_first=True, norm_first=before) for _ in range(LAYERS)
     )
 
 

@@ -114,7 +114,7 @@ BEAM = Family(
 )
 
 
-def _sizes(**settings: Any) -> dict[str, Any]:
+def sizes(**settings: Any) -> dict[str, Any]:
     return {
         "vocab_size": VOCAB,
         "hidden_size": D_MODEL,
@@ -137,7 +137,7 @@ def _sizes(**settings: Any) -> dict[str, Any]:
 def _model(family: Family) -> Any:
     import transformers
 
-    config = getattr(transformers, f"{family.name}Config")(**_sizes(**family.settings))
+    config = getattr(transformers, f"{family.name}Config")(**sizes(**family.settings))
     model = getattr(transformers, f"{family.name}ForCausalLM")(config)
     for index, layer in enumerate(model.model.layers):
         stand_in(layer, index, family.stand_ins)
@@ -149,7 +149,7 @@ def stand_in(layer: Any, index: int, parts: tuple[str, ...] = ("self_attn", "mlp
     from transformers import LlamaConfig
     from transformers.models.llama.modeling_llama import LlamaAttention, LlamaMLP
 
-    config = LlamaConfig(**_sizes())
+    config = LlamaConfig(**sizes())
     if "self_attn" in parts:
         layer.self_attn = LlamaAttention(config, index)
     if "mlp" in parts:
@@ -160,19 +160,21 @@ def _residual(layer: Any, slots: Slots) -> Tree:
     return {slot: norm(getattr(layer, name)) for slot, name in slots.items()}
 
 
-def _attention(module: Any, family: Family) -> Tree:
+def llama_attention(module: Any, *, interleaved: bool = False) -> Tree:
+    """The four matrices, and the norms of queries and keys where it has them."""
     tree = attention(module.q_proj, module.k_proj, module.v_proj, module.o_proj)
-    if family.interleaved:
+    if interleaved:
         for name in ("q", "k"):
             kernel = tree[name]["kernel"].reshape(D_MODEL, -1, HEAD_DIM // 2, 2)
             tree[name]["kernel"] = kernel.swapaxes(2, 3).reshape(D_MODEL, -1)
     for name in ("q_norm", "k_norm"):
-        if hasattr(module, name):
+        if hasattr(getattr(module, name, None), "weight"):
             tree[name] = norm(getattr(module, name))
     return tree
 
 
-def _mlp(module: Any) -> Tree:
+def llama_mlp(module: Any) -> Tree:
+    """A gated MLP, its two matrices into the hidden layer apart or one on the other."""
     if hasattr(module, "gate_up_proj"):
         gate, up = linear(module.gate_up_proj)["kernel"].reshape(D_MODEL, 2, D_FF).swapaxes(0, 1)
         parts = {"gate": {"kernel": gate}, "w1": {"kernel": up}}
@@ -189,10 +191,10 @@ def llama_like(variant: str, family: Family, **config: Any) -> Golden:
     layers = [
         [
             {
-                "branch": _attention(layer.self_attn, family),
+                "branch": llama_attention(layer.self_attn, interleaved=family.interleaved),
                 "residual": _residual(layer, family.attention),
             },
-            {"branch": _mlp(layer.mlp), "residual": _residual(layer, family.mlp)},
+            {"branch": llama_mlp(layer.mlp), "residual": _residual(layer, family.mlp)},
         ]
         for layer in body.layers
     ]

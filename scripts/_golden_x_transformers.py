@@ -1,9 +1,10 @@
-"""Placements of x-transformers 1.44.8 whose equations are the papers', as our parameters.
+"""Placements of x-transformers whose equations are the papers', as our parameters.
 
-Version 1 is meant: version 2 dropped ResiDual, and bounds its hyper-connections with further
-sigmoids, which is neither paper's equation. Left out because x-transformers differs:
-KEEL (version 2 alone; its first layer has the outer norms too), the aggregated attention residuals
-(queries of another form). NormFormer is made of its switches, one of which sets too much.
+Of version 1 (1.44.8) where both have it: version 2 dropped ResiDual, and bounds its
+hyper-connections with further sigmoids, which is neither paper's equation. Of version 2, what
+version 1 lacks. NormFormer and KEEL are made of switches that set a little too much. Left out, for
+their equations differ: the aggregated attention residuals (queries of another form) and version
+2's hyper-connections.
 """
 
 from __future__ import annotations
@@ -61,6 +62,8 @@ def _sublayer(kind: str, norms: Any, module: Any, residual: Any) -> Tree:
     around: Tree = {
         slot: _norm(part) for slot, part in zip(SLOTS, norms, strict=True) if part is not None
     }
+    if hasattr(residual, "static_alpha"):
+        around["mixing"] = _hyper_connection(residual)
     if getattr(residual, "residual_scale", None) is not None:
         around["skip"] = single(residual.residual_scale)
     if hasattr(module, "fn"):  # LayerScale around F
@@ -80,13 +83,36 @@ def _sublayer(kind: str, norms: Any, module: Any, residual: Any) -> Tree:
     return {"branch": branch, "residual": around}
 
 
+def _hyper_connection(module: Any) -> Tree:
+    """Its static_alpha is [streams, 1 + streams]: what a row gives to the input, then to each."""
+    return {
+        "read": single(module.static_alpha[:, :1]),
+        "carry": single(module.static_alpha[:, 1:]),
+        "write": single(module.static_beta),
+        "norm": {"gain": single(module.norm.weight)},
+        "into_alpha": single(module.dynamic_alpha_fn),
+        "into_beta": single(module.dynamic_beta_fn)[:, None],
+        "alpha_scale": single(module.dynamic_alpha_scale),
+        "beta_scale": single(module.dynamic_beta_scale),
+    }
+
+
 def _stack(layers: Any) -> Tree:
     sublayers = [
         _sublayer(kind, *parts)
         for kind, parts in zip(layers.layer_types, layers.layers, strict=True)
     ]
-    each = len(sublayers) // LAYERS
-    return blocks([sublayers[start : start + each] for start in range(0, len(sublayers), each)])
+    if _is_dual(layers):  # its post-norm stream is a plain one within ours
+        sublayers = [each | {"residual": {"plain": each["residual"]}} for each in sublayers]
+    depth = len(sublayers) // LAYERS
+    tree = blocks([sublayers[start : start + depth] for start in range(0, len(sublayers), depth)])
+    if _is_dual(layers):
+        tree["ends"] = {"norm_end": _norm(layers.final_norm)}
+    return tree
+
+
+def _is_dual(layers: Any) -> bool:
+    return getattr(layers, "resi_dual", False)  # version 2 does not have it
 
 
 def _norm_former(layers: Any) -> None:
@@ -96,6 +122,18 @@ def _norm_former(layers: Any) -> None:
             residual.residual_scale = None
         else:
             norms[SLOTS.index("norm_branch")] = None
+
+
+def _keel(layers: Any) -> None:
+    """Take the factor off the first layer, and the outer norm off its attention."""
+    for _, _, residual in layers.layers[:2]:
+        residual.scale_residual_constant = 1.0
+    layers.layers[0][0][SLOTS.index("norm_out")] = None
+
+
+def _small_eps(layers: Any) -> None:
+    """ResiDual's own eps in the norm of the running sum."""
+    layers.final_norm.ln.eps = 1e-7
 
 
 def decoder(
@@ -131,6 +169,9 @@ def decoder(
         num_tokens=VOCAB, max_seq_len=LENGTH, attn_layers=layers, **wrapper or {}
     )
     randomise(model)
+    if layers.stream_emb is not None:
+        # Its rows start apart from one another by a learned embedding, the paper's do not.
+        layers.stream_emb.data.zero_()
     ids = tokens(1)
     positions = model.pos_emb
     params: Tree = {
@@ -143,7 +184,7 @@ def decoder(
     }
     if (wrapper or {}).get("post_emb_norm"):
         params["embedding_norm"] = _norm(model.post_emb_norm)
-    if layers.pre_norm:
+    if not _is_dual(layers) and any(True for _ in layers.final_norm.parameters()):
         params["final_norm"] = _norm(layers.final_norm)
     config = base_config(
         variant=variant,
@@ -180,6 +221,12 @@ MAKERS: dict[str, Maker] = {
     "layer_scale_decoder": lambda: decoder(
         "layer_scale", use_layerscale=True, layerscale_init_value=0.5
     ),
+    "residual_dual_decoder": lambda: decoder(
+        "residual_dual(input_scale=0.5)", resi_dual=True, resi_dual_scale=0.5, prepare=_small_eps
+    ),
+    "hyper_connections_decoder": lambda: decoder(
+        "hyper_connections(streams=3)", num_residual_streams=3
+    ),
     "norm_former_decoder": lambda: decoder(
         "norm_former",
         prepare=_norm_former,
@@ -190,8 +237,15 @@ MAKERS: dict[str, Maker] = {
     ),
 }
 
-# Norms that version 1 lacks; the layers around them are the same.
+# What version 1 lacks; the layers around it are the same.
 MAKERS_2: dict[str, Maker] = {
     "dyt_decoder": lambda: decoder("pre_norm", norm="dyt", use_dynamic_tanh=True),
     "derf_decoder": lambda: decoder("pre_norm", norm="derf", use_derf=True),
+    "keel_decoder": lambda: decoder(
+        "keel",
+        prepare=_keel,
+        pre_and_post_norm=True,
+        scale_residual_constant=2 * LAYERS,
+        **_RMS,
+    ),
 }

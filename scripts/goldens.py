@@ -16,6 +16,7 @@ import argparse
 from importlib import metadata
 from pathlib import Path
 
+import _golden_stand_ins
 import _golden_torch
 import _golden_torchscale
 import _golden_transformers
@@ -32,7 +33,7 @@ PACKAGES: dict[str, dict[str, Maker]] = {
     "torchscale>=0.3": _golden_torchscale.MAKERS,
     "x-transformers<2": _golden_x_transformers.MAKERS,
     "x-transformers>=2": _golden_x_transformers.MAKERS_2,
-    "transformers>=5": _golden_transformers.MAKERS,
+    "transformers>=5": _golden_transformers.MAKERS | _golden_stand_ins.MAKERS,
 }
 
 
