@@ -191,7 +191,10 @@ def test_first_layer_that_is_not_finite_is_named(
     batch = run.batch(run.data.train_batch(0))
     new, _ = jax.jit(run.core)(state, batch, run.inputs)
     assert new["failed_at"] == 0
-    assert first_failure(run.model, new["params"], batch) == f"first in layer {layer}, {sublayer}"
+    assert (
+        first_failure(run.model, new["params"], run.task.inputs(batch))
+        == f"first in layer {layer}, {sublayer}"
+    )
 
 
 def test_step_that_is_not_finite_changes_no_weight_nor_does_any_after_it(

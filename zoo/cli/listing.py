@@ -76,4 +76,7 @@ def _models() -> list[dict[str, Any]]:
 def _tasks() -> list[dict[str, Any]]:
     from zoo.tasks import TASKS
 
-    return [{"name": name, "summary": task.summary} for name, task in TASKS.items()]
+    return [
+        {"name": name, "architectures": list(task.architectures), "summary": task.summary}
+        for name, task in TASKS.items()
+    ]

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import abc
+import json
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +18,7 @@ from zoo.data.tokenizers import Tokenizer, Vocabulary
 from zoo.errors import ConfigError
 
 Batch = dict[str, np.ndarray]
+LABELS_FILE = "labels.json"
 
 
 @dataclass(frozen=True)
@@ -109,6 +112,13 @@ class Data(abc.ABC):
     def bytes_per_token(self, split: Split) -> float | None:
         """Bytes of text that a predicted token stands for on average, which turns nats a token
         into bits a byte; None where no text is predicted."""
+
+    def save(self, folder: str | Path) -> None:
+        """Write what a model of this data needs beside its weights: tokenizer and labels."""
+        self.tokenizer.save(folder)
+        if self.spec.labels:
+            text = json.dumps(self.spec.labels, ensure_ascii=False, indent=1)
+            (Path(folder) / LABELS_FILE).write_text(text + "\n", encoding="utf-8")
 
     @property
     def vocab_size(self) -> int:

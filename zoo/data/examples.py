@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from zoo.data.base import Batch, Data, RowSpec
+from zoo.data.base import LABELS_FILE, Batch, Data, RowSpec
 from zoo.data.cache import Store, StoreWriter, open_or_build
 from zoo.data.config import DataConfig, RowKind, cache_root
 from zoo.data.encoding import digest, groups, tokenized
@@ -17,8 +17,6 @@ from zoo.data.records import ExampleSource, number_labels, open_examples
 from zoo.data.sources import SPLITS, Split
 from zoo.data.tokenizers import Tokenizer, vocabulary
 from zoo.errors import DataError
-
-LABELS_FILE = "labels.json"
 
 
 class ExampleData(Data):

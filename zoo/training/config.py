@@ -86,7 +86,7 @@ class TrainConfig:
         if self.task not in TASKS:
             hint = near_matches(self.task, TASKS)
             raise ConfigError(f"task = {self.task!r} is not known{hint}; tasks: {choices(TASKS)}")
-        _check_task(self)
+        check_task(self)
         if self.parallel == "pmap" and self.mesh.fsdp != 1:
             raise ConfigError(
                 f"mesh.fsdp = {self.mesh.fsdp} with parallel = 'pmap': pmap replicates parameters; "
@@ -289,7 +289,7 @@ def _resolved_model(config: TrainConfig, vocab_size: int | None = None) -> Model
         raise ConfigError(message) from error
 
 
-def _check_task(config: TrainConfig) -> None:
+def check_task(config: TrainConfig) -> None:
     """Refuse a model that cannot learn the task, naming the nearest pairs that work."""
     architecture, fits = config.model.architecture, TASKS[config.task].architectures
     if architecture in fits:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -9,12 +10,12 @@ from typing import Any
 import jax
 
 from zoo.checkpoints.pretrained import load_pretrained, read_config
-from zoo.data.base import Data
+from zoo.data.base import LABELS_FILE, Data
 from zoo.data.loader import open_data
-from zoo.errors import ConfigError
+from zoo.errors import ConfigError, choices
 from zoo.layers import weight
 from zoo.tasks import TASKS, Batch, Loss, Task
-from zoo.training.config import TrainConfig, from_dict
+from zoo.training.config import TrainConfig, check_task, from_dict
 from zoo.training.step import make_evaluator
 
 
@@ -59,6 +60,7 @@ def evaluate_workdir(
         ZooError: when the text cannot be opened.
     """
     config = from_dict(read_config(folder)) if config is None else config
+    check_task(config)
     task = TASKS[config.task]
     model = load_pretrained(folder)
     data = open_data(config.data, needs=task.needs, kind=task.rows)
@@ -69,6 +71,7 @@ def evaluate_workdir(
             f"{config.data.tokenizer!r}, the model of {folder} knows {known}; "
             "use the tokenizer that it was trained with"
         )
+    _check_labels(folder, data)
     figures, tokens = evaluate(
         make_evaluator(model, task),
         weight.split(model)[0],
@@ -76,12 +79,21 @@ def evaluate_workdir(
         task,
         data.bytes_per_token("validation"),
     )
-    protocol = {
-        "task": config.task,
-        "text": data.label,
-        "window": config.data.length,
-        "stride": config.data.length,
-        "tokens": tokens,
-        "bytes_per_token": data.bytes_per_token("validation"),
-    }
+    protocol: dict[str, Any] = {"task": config.task, "text": data.label, data.unit: tokens}
+    if task.rows == "text":
+        protocol |= {"window": config.data.length, "stride": config.data.length}
+    ratio = data.bytes_per_token("validation")
+    if ratio is not None:
+        protocol["bytes_per_token"] = ratio
     return figures | protocol
+
+
+def _check_labels(folder: str | Path, data: Data) -> None:
+    """Refuse data whose labels are not those that the model of a workdir has learnt."""
+    file = Path(folder) / LABELS_FILE
+    learnt = tuple(json.loads(file.read_text(encoding="utf-8"))) if file.is_file() else ()
+    if learnt != data.spec.labels:
+        raise ConfigError(
+            f"{data.label} has the labels {choices(data.spec.labels)}; the model of {folder} "
+            f"knows {choices(learnt)}"
+        )

@@ -138,7 +138,7 @@ class Loop:
     def _diverged(self, failed_at: int) -> None:
         run = self.run
         rows = run.task.batch(run.data.train_batch(failed_at), run.data.spec)
-        where = first_failure(run.model, self.state["params"], rows)
+        where = first_failure(run.model, self.state["params"], run.task.inputs(rows))
         self.checkpoints.wait()
         kept = self.checkpoints.latest()
         self.status = "diverged"
@@ -168,7 +168,7 @@ def train(config: TrainConfig) -> dict[str, Any]:
     workdir = Path(run.config.workdir)
     start, state, totals = starting_point(run, workdir)
     _write_config(run, workdir)
-    run.data.tokenizer.save(workdir)
+    run.data.save(workdir)
     # Written last: while it is there, the run is over.
     (workdir / "summary.json").unlink(missing_ok=True)
     stop: list[int] = []

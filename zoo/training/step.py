@@ -177,19 +177,17 @@ def make_evaluator(model: Transformer, task: Task) -> Callable[[dict[str, Any], 
     return jax.jit(lambda params, batch: task.loss(weight.bind(model, params), batch))
 
 
-def first_failure(model: Transformer, params: dict[str, Any], batch: Batch) -> str:
-    """Where a forward pass first stops being finite, from the taps, in words."""
+def first_failure(model: Transformer, params: dict[str, Any], inputs: dict[str, Any]) -> str:
+    """Where a forward pass first stops being finite, from the taps, in words.
 
-    def finite(params: dict[str, Any], batch: Batch) -> jax.Array:
-        bound = weight.bind(model, params)
-        _, taps = bound.measure(
-            batch["inputs"],
-            segment_ids=batch.get("segment_ids"),
-            positions=batch.get("positions"),
-        )
+    `inputs`: arguments of the call, as `Task.inputs` gives them.
+    """
+
+    def finite(params: dict[str, Any], inputs: dict[str, Any]) -> jax.Array:
+        _, taps = weight.bind(model, params).measure(**inputs)
         return taps["finite"]
 
-    flags = jax.device_get(jax.jit(finite)(params, batch))
+    flags = jax.device_get(jax.jit(finite)(params, inputs))
     sites = model.placement.stack(model.stack.name).layers
     for layer, row in enumerate(flags):
         for index, ok in enumerate(row):

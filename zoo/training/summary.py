@@ -187,6 +187,8 @@ def _figure_rows(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("eval_loss", "eval loss", "{:.3f}"),
         ("eval_bits_per_byte", "bits per byte", "{:.3f}"),
         ("eval_perplexity", "perplexity", "{:,.2f}"),
+        ("eval_accuracy", "accuracy", "{:.1%}"),
+        ("eval_exact_match", "exact match", "{:.1%}"),
     ):
         if summary.get(name) is not None:
             rows.append((label, form.format(summary[name]) + _best(summary, name, form)))
