@@ -84,7 +84,12 @@ GRANITE = Family(
     "Granite",
     _PRE_NORM,
     {"norm_in": "post_attention_layernorm"},
-    settings={"residual_multiplier": 0.22, "attention_multiplier": HEAD_DIM**-0.5},
+    settings={
+        "attention_multiplier": HEAD_DIM**-0.5,
+        "embedding_multiplier": 3.0,
+        "logits_scaling": 8.0,
+        "residual_multiplier": 0.22,
+    },
 )
 MINIMAX = Family(
     "MiniMax",
@@ -284,7 +289,11 @@ MAKERS: dict[str, Maker] = {
     ),
     "sandwich_norm_glm_4": lambda: llama_like("sandwich_norm", GLM_4),
     "res_post_norm_exaone_4": lambda: llama_like("res_post_norm", EXAONE_4),
-    "scaled_residual_granite": lambda: llama_like("scaled_residual(multiplier=0.22)", GRANITE),
-    "minimax_post_norm_minimax": lambda: llama_like("minimax_post_norm", MINIMAX),
+    "scaled_residual_granite": lambda: llama_like(
+        "scaled_residual(embedding_multiplier=3.0, logit_multiplier=0.125)", GRANITE
+    ),
+    "minimax_post_norm_minimax": lambda: llama_like(
+        "minimax_post_norm(attention=(2.0, 0.6), mlp=(1.7, 0.8))", MINIMAX
+    ),
     "beam_norm_beam": lambda: llama_like("beam_norm", BEAM),
 }

@@ -228,7 +228,7 @@ MAKERS: dict[str, Maker] = {
         "hyper_connections(streams=3)", num_residual_streams=3
     ),
     "norm_former_decoder": lambda: decoder(
-        "norm_former",
+        "norm_former(res_scale=True)",
         prepare=_norm_former,
         sandwich_norm=True,
         attn_head_scale=True,

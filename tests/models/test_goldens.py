@@ -93,6 +93,7 @@ def test_model_is_the_reference_on_its_weights(name: str) -> None:
 # What differs from a golden's variant in its constants alone, and has the same tree.
 SAME_TREE = {
     "deep_norm_decoder": "post_norm",
+    "residual_dual_decoder": "residual_dual(input_scale=0.5, kappa=0.5)",
 }
 
 
