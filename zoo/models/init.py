@@ -76,4 +76,4 @@ def _initial(placement: Placement, weight: Weight, shape: tuple[int, ...]) -> ja
     own = shape[1:] if weight.stacked else shape
     layers = shape[:1] if weight.stacked else ()
     each = own if values.size > math.prod(layers) else (1,) * len(own)
-    return jnp.asarray(values.reshape(*layers, *each))
+    return jnp.asarray(values.reshape((*layers, *each)))
