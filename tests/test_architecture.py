@@ -15,6 +15,7 @@ PACKAGE = ROOT / "zoo"
 ORDER = (
     "errors",
     "settings",
+    "tables",
     "layers",
     "variants",
     "models",
@@ -25,12 +26,12 @@ ORDER = (
     "hf",
     "tasks",
     "training",
-    "diagnose",
+    "diagnosis",
     "compare",
     "cli",
 )
 # Rooms that know how a Transformer is built or trained, but not where its norms sit.
-VARIANT_BLIND = ("layers", "models", "training", "tasks", "data")
+VARIANT_BLIND = ("layers", "models", "training", "tasks", "data", "diagnosis")
 # A preset is data: `gpt2` is a set of choices, and its placement is one of them.
 TABLES = ("models/presets.py",)
 MOST_LINES = 450

@@ -27,6 +27,7 @@ _HOMES = {
     "load_tokenizer": "zoo.data.tokenizers",
     "TrainConfig": "zoo.training.config",
     "train": "zoo.training.loop",
+    "diagnose": "zoo.diagnosis.measure",
 }
 
 __all__ = [*_HOMES, "__version__"]
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from zoo.checkpoints.pretrained import load_pretrained as load_pretrained
     from zoo.data.tokenizers import load_tokenizer as load_tokenizer
     from zoo.decoding import generate as generate
+    from zoo.diagnosis.measure import diagnose as diagnose
     from zoo.errors import ZooError as ZooError
     from zoo.models.config import ModelConfig as ModelConfig
     from zoo.models.presets import create_model as create_model

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 
 from zoo.cli.flags import parse
-from zoo.cli.tables import pairs
+from zoo.tables import pairs
 from zoo.training.trackers import dumps
 
 

@@ -9,9 +9,9 @@ from typing import Annotated
 import tyro
 
 from zoo.cli.flags import parse, value_of
-from zoo.cli.tables import pairs
 from zoo.data.config import DataConfig
 from zoo.errors import ConfigError, choices, near_matches
+from zoo.tables import pairs
 from zoo.training.trackers import dumps
 
 

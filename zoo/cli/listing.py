@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from zoo.cli.flags import parse
-from zoo.cli.tables import table
+from zoo.tables import table
 from zoo.training.trackers import dumps
 
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 # out because it is lost on white.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 _LINES = ("-", "--", ":", "-.")
-_INK = "#333333"
+INK = "#333333"
 _LOG_FROM = 3.0  # a loss that falls to less than a third shows its end better on a log axis
 
 
@@ -55,12 +55,12 @@ def plot_losses(metrics: Sequence[Mapping[str, Any]], path: Path | str, *, title
         1 + len(below), 1, sharex=True, squeeze=False, height_ratios=[3.6] + [1] * len(below)
     )[:, 0]
     _draw_losses(axes[0], metrics)
-    axes[0].set_title(title, loc="left", color=_INK, fontsize=12, fontweight="bold")
+    axes[0].set_title(title, loc="left", color=INK, fontsize=12, fontweight="bold")
     for axis, (name, label) in zip(axes[1:], below, strict=True):
         _draw_small(axis, _points(metrics, name), label)
-    axes[-1].set_xlabel("step", color=_INK)
+    axes[-1].set_xlabel("step", color=INK)
     _step_limits(axes[-1], metrics)
-    return _save(figure, path)
+    return save(figure, path)
 
 
 def plot_curves(
@@ -93,10 +93,10 @@ def plot_curves(
 
     figure = Figure(figsize=(8, 4.8), dpi=130, layout="constrained")
     axis = figure.subplots()
-    _dress(axis)
-    axis.set_title(title, loc="left", color=_INK, fontsize=12, fontweight="bold")
-    axis.set_xlabel(xlabel, color=_INK)
-    axis.set_ylabel(ylabel, color=_INK)
+    dress(axis)
+    axis.set_title(title, loc="left", color=INK, fontsize=12, fontweight="bold")
+    axis.set_xlabel(xlabel, color=INK)
+    axis.set_ylabel(ylabel, color=INK)
     if logx:
         _log_x_axis(axis, [x for points in series.values() for x, _ in points])
     if logy:
@@ -108,11 +108,11 @@ def plot_curves(
         axis.plot(x, y, label=name, lw=1.8, marker=marker, ms=4.5, zorder=3, **styles[name])
     for name, rows in (bands or {}).items():
         x, low, high = _columns(rows, 3)
-        colour = styles[name]["color"] if name in styles else _INK
+        colour = styles[name]["color"] if name in styles else INK
         axis.fill_between(x, low, high, color=colour, alpha=0.15, lw=0, zorder=2)
     if not _label_ends(axis, series, styles):
-        axis.legend(frameon=False, fontsize=9, labelcolor=_INK)
-    return _save(figure, path)
+        axis.legend(frameon=False, fontsize=9, labelcolor=INK)
+    return save(figure, path)
 
 
 def smooth(values: Sequence[float], *, most: int | None = None) -> list[float]:
@@ -137,8 +137,8 @@ def smooth(values: Sequence[float], *, most: int | None = None) -> list[float]:
 def _draw_losses(axis: Axes, metrics: Sequence[Mapping[str, Any]]) -> None:
     import numpy as np
 
-    _dress(axis)
-    axis.set_ylabel("loss", color=_INK)
+    dress(axis)
+    axis.set_ylabel("loss", color=INK)
     train, held_out = _points(metrics, "loss"), _points(metrics, "eval_loss")
     smoothed = np.asarray(smooth(train[:, 1].tolist()))
     if len(train):
@@ -160,18 +160,18 @@ def _draw_losses(axis: Axes, metrics: Sequence[Mapping[str, Any]]) -> None:
     if axis.lines:
         # A loss that falls leaves the upper right free, one that blows up the upper left.
         corner = "upper left" if len(lost) else "upper right"
-        axis.legend(frameon=False, labelcolor=_INK, loc=corner)
+        axis.legend(frameon=False, labelcolor=INK, loc=corner)
     if not len(shown):
-        note: dict[str, Any] = {"ha": "center", "color": _INK, "transform": axis.transAxes}
+        note: dict[str, Any] = {"ha": "center", "color": INK, "transform": axis.transAxes}
         axis.text(0.5, 0.5, "no finite loss was logged", **note)
 
 
 def _draw_small(axis: Axes, points: Points, label: str) -> None:
     import numpy as np
 
-    _dress(axis)
+    dress(axis)
     axis.plot(points[:, 0], points[:, 1], color="#666666", lw=1.1)
-    axis.set_ylabel(label.replace(" ", "\n"), color=_INK, fontsize=9)
+    axis.set_ylabel(label.replace(" ", "\n"), color=INK, fontsize=9)
     axis.tick_params(labelsize=8)
     axis.ticklabel_format(axis="y", style="sci", scilimits=(-2, 4), useMathText=True)
     axis.yaxis.get_offset_text().set_fontsize(8)
@@ -183,7 +183,7 @@ def _draw_small(axis: Axes, points: Points, label: str) -> None:
         axis.set_ylim(bottom=0)
 
 
-def _dress(axis: Axes) -> None:
+def dress(axis: Axes) -> None:
     """Frame and grid that stay behind the data."""
     axis.spines[["top", "right"]].set_visible(False)
     axis.spines[["left", "bottom"]].set_color("#999999")
@@ -294,7 +294,8 @@ def _last(values: Points) -> str:
     return f", {values[-1]:.3f} at the end" if len(values) and math.isfinite(values[-1]) else ""
 
 
-def _save(figure: Figure, path: Path | str) -> Path:
+def save(figure: Figure, path: Path | str) -> Path:
+    """Write a figure in one rename, in the format of the path's suffix; returns the path."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as beside:

@@ -1,4 +1,4 @@
-"""Tables on stdout."""
+"""Tables in plain text."""
 
 from __future__ import annotations
 

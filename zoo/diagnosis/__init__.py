@@ -1,0 +1,1 @@
+"""A look into a model: what flows through each sublayer, what its weights receive and do."""
