@@ -46,9 +46,7 @@ def by_hand(p: Any, x: np.ndarray, asks: dict[str, Any]) -> np.ndarray:
     if over == "width":
         q = (rms(q.reshape(LENGTH, -1)) * p["q_norm"]["norm"]["gain"]).reshape(q.shape)
         k = (rms(k.reshape(LENGTH, -1)) * p["k_norm"]["norm"]["gain"]).reshape(k.shape)
-    elif over == "per_head":
-        q, k = rms(q) * p["q_norm"]["gain"], rms(k) * p["k_norm"]["gain"]
-    elif over == "head":
+    elif over in ("head", "per_head"):
         q, k = rms(q) * p["q_norm"]["gain"], rms(k) * p["k_norm"]["gain"]
     if "v_norm" in asks:
         v = rms(v) * p["v_norm"]["gain"]

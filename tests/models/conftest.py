@@ -56,7 +56,8 @@ def _tiny(config: ModelConfig) -> Tiny:
     def run(params: dict[str, Any], ids: jax.Array, **arguments: Any) -> Any:
         bound = weight.bind(model, params)
         hidden, taps = bound.measure(ids, **arguments)
-        return hidden, bound.logits(hidden), taps
+        (own,) = taps.values()
+        return hidden, bound.logits(hidden), own
 
     return Tiny(model, jax.tree.unflatten(treedef, moved), weights, jax.jit(run))
 

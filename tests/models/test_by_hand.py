@@ -18,7 +18,7 @@ import pytest
 from zoo.layers import weight
 from zoo.models.config import ModelConfig
 from zoo.models.stack import Stack
-from zoo.models.transformer import _scope
+from zoo.models.tower import text_scope
 from zoo.variants.placement import Multiplier, NormSlot, Site, StackPlacement
 from zoo.variants.registry import get_variant, list_variants
 
@@ -267,7 +267,7 @@ def test_a_stack_of_many_kinds_is_the_loop_and_taps_come_in_order(
     @jax.jit
     def run(params: Tree, x: jax.Array) -> Any:
         positions = jnp.arange(x.shape[1], dtype=jnp.int32)[None]
-        scope = _scope(config, positions, None, None)
+        scope = text_scope(config, positions, None, None, causal=True)
         bound = weight.bind(stack, params)
         return bound(x, scope, placement=placement, config=config, measure="figures")
 

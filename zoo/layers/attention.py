@@ -40,12 +40,20 @@ class Scope:
         rotary: (cos, sin) of `rotary_tables`, or None.
         offsets: [batch or 1, 1, length, length] int32 distance query - key for
             windows, or None.
+        source: what cross-attention reads, [batch, source length, d_model], or None.
+        source_mask: [batch, 1, 1, source length] bool of what it may see, or None.
     """
 
     causal: bool
     mask: jax.Array | None = None
     rotary: tuple[jax.Array, jax.Array] | None = None
     offsets: jax.Array | None = None
+    source: jax.Array | None = None
+    source_mask: jax.Array | None = None
+
+    def across(self) -> Scope:
+        """The scope of cross-attention: every token sees the whole source that may be seen."""
+        return Scope(causal=False, mask=self.source_mask)
 
     def keep(self, window: jax.Array | int | None) -> jax.Array | None:
         """[batch or 1, 1, length, length] bool of the pairs a layer keeps, or None for all."""

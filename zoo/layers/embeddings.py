@@ -18,22 +18,55 @@ class Embedding(nnx.Module):
     """Token embedding, scaled by sqrt(d_model) if asked, plus positions that are added."""
 
     def __init__(
-        self, vocab_size: int, d_model: int, *, positions: Positions, max_length: int, scale: bool
+        self,
+        vocab_size: int,
+        d_model: int,
+        *,
+        positions: Positions,
+        max_length: int,
+        scale: bool,
+        type_vocab_size: int | None = None,
+        own_tokens: bool = True,
     ) -> None:
+        """Make the tables.
+
+        Args:
+            type_vocab_size: kinds of token, which have an embedding of their own; None: none.
+            own_tokens: False where the tokens of another embedding are used.
+        """
         self.scale = d_model**0.5 if scale else 1.0
         self.positions: Positions = positions
         axes = ("vocab", "embed")
-        self.tokens = weight.matrix("emb", vocab_size, d_model, axes, kind="embedding")
+        if own_tokens:
+            self.tokens = weight.matrix("emb", vocab_size, d_model, axes, kind="embedding")
+        if type_vocab_size is not None:
+            axes = ("types", "embed")
+            self.types = weight.matrix("emb", type_vocab_size, d_model, axes, kind="embedding")
         if positions == "learned":
             self.table = weight.matrix(
                 "pos", max_length, d_model, ("length", "embed"), kind="embedding"
             )
 
-    def __call__(self, input_ids: jax.Array, positions: jax.Array) -> jax.Array:
-        """[batch, length] int32 tokens and positions to [batch, length, d_model] float32."""
-        x = self.tokens[...][input_ids]
+    def __call__(
+        self,
+        input_ids: jax.Array,
+        positions: jax.Array,
+        token_type_ids: jax.Array | None = None,
+        *,
+        tokens: jax.Array | None = None,
+    ) -> jax.Array:
+        """[batch, length] int32 tokens and positions to [batch, length, d_model] float32.
+
+        Args:
+            token_type_ids: [batch, length] int32 kinds; None: zeros.
+            tokens: [vocab, d_model] of another embedding, where this one has none.
+        """
+        x = (self.tokens[...] if tokens is None else tokens)[input_ids]
         if self.scale != 1.0:
             x = x * self.scale
+        if hasattr(self, "types"):
+            kinds = jnp.zeros_like(input_ids) if token_type_ids is None else token_type_ids
+            x = x + self.types[...][kinds]
         if self.positions == "learned":
             x = x + self.table[...][positions]
         elif self.positions == "sinusoidal":

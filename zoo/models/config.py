@@ -6,14 +6,33 @@ import dataclasses
 from typing import Literal
 
 from zoo.errors import ConfigError, choices
-from zoo.layers.attention import Implementation
+from zoo.layers.attention import Implementation, NormOver
 from zoo.layers.embeddings import Positions
 from zoo.layers.mlp import Activation
 from zoo.layers.norms import NormKind, NormSpec
 from zoo.settings import check_types
-from zoo.variants.placement import Placement, Presence, StackPlacement
+from zoo.variants.placement import Placement, Presence
 from zoo.variants.registry import get_variant
-from zoo.variants.variant import Variant
+from zoo.variants.variant import SUBLAYERS, Architecture, Layout, Stack, Variant
+
+Head = Literal[
+    "language_model",
+    "masked_lm",
+    "sequence_classification",
+    "token_classification",
+    "span",
+    "image_classification",
+    "none",
+]
+# The heads that an architecture can carry, its usual one first.
+HEADS: dict[Architecture, tuple[Head, ...]] = {
+    "decoder": ("language_model", "sequence_classification", "token_classification", "none"),
+    "encoder": ("masked_lm", "sequence_classification", "token_classification", "span", "none"),
+    "encoder_decoder": ("language_model", "none"),
+    "vision": ("image_classification", "none"),
+}
+# Labels where nothing else is asked for.
+_LABELS = 2
 
 # Byte vocabulary, and the longest sequence, where nothing else is asked for.
 _VOCABULARY, _LENGTH = 256, 512
@@ -29,13 +48,14 @@ class Sizes:
     head_dim: int
     d_ff: int
     embedding_std: float
+    num_labels: int
 
 
 @dataclasses.dataclass(frozen=True)
 class ModelConfig:
     """Architecture of one model; None means "follows from the others or from the variant"."""
 
-    architecture: Literal["decoder"] = "decoder"
+    architecture: Architecture = "decoder"
     """Which stacks the model has."""
     variant: str = "post_norm"
     """Norm placement: a name of `zoo list variants`, or name(option=value)."""
@@ -44,7 +64,29 @@ class ModelConfig:
     d_model: int = 128
     """Width of the residual stream."""
     num_layers: int = 6
-    """Layers (one layer: attention and MLP)."""
+    """Layers (one layer: attention and MLP); of both stacks of an encoder_decoder."""
+    num_encoder_layers: int | None = None
+    """Layers of the encoder of an encoder_decoder; default num_layers."""
+    num_decoder_layers: int | None = None
+    """Layers of the decoder of an encoder_decoder; default num_layers."""
+    head: Head | None = None
+    """What stands on the stack; default: the architecture's usual one."""
+    num_labels: int | None = None
+    """Classes of a classification head; default 2, or in training what the text has."""
+    pooling: Literal["first", "mean"] = "first"
+    """The vector of a sequence: the first token's (in vision an own class token), or the mean."""
+    pooler: bool = False
+    """BERT's dense layer and tanh on the first token's vector."""
+    type_vocab_size: int | None = None
+    """Kinds of token in an encoder (BERT's segments); None: no embedding of kinds."""
+    image_size: int = 32
+    """Side of the square images of a vision model, in pixels."""
+    patch_size: int = 4
+    """Side of a patch, in pixels; it divides image_size."""
+    num_channels: int = 3
+    """Channels of the images, which stand last."""
+    layout: Layout = "sequential"
+    """parallel: attention and MLP read the same input and are added together (GPT-J, PaLM)."""
     num_heads: int = 4
     """Query heads."""
     num_kv_heads: int | None = None
@@ -79,6 +121,14 @@ class ModelConfig:
     """Biases in attention and MLP."""
     qk_norm: bool | None = None
     """Norm on each head's queries and keys; default: as the variant requires."""
+    qk_norm_over: NormOver = "head"
+    """One gain for all heads (head), one each (per_head), or all heads together (width)."""
+    attention_softcap: float | None = None
+    """c of c tanh(score / c) in attention."""
+    logit_softcap: float | None = None
+    """c of c tanh(logit / c) at the head."""
+    value_residual: bool = False
+    """Average each layer's values with the first layer's (ResFormer, 2410.17897)."""
     tie_embeddings: bool = False
     """Use the embedding table as the head; a stack whose skip is strong then starts out
     predicting the token it was given."""
@@ -114,12 +164,27 @@ class ModelConfig:
         base_std = self.init_std if self.init == "normal" else float(self.d_model**-0.5)
         return Sizes(
             vocab_size=self.vocab_size or _VOCABULARY,
-            max_length=self.max_length or _LENGTH,
+            max_length=self._max_length(),
             num_kv_heads=self.num_kv_heads or self.num_heads,
             head_dim=self.head_dim or self.d_model // self.num_heads,
             d_ff=self.d_ff or 4 * self.d_model,
             embedding_std=self.embedding_std or base_std,
+            num_labels=self.num_labels or _LABELS,
         )
+
+    def _max_length(self) -> int:
+        if self.architecture == "vision":
+            return (self.image_size // self.patch_size) ** 2 + (self.pooling == "first")
+        return self.max_length or _LENGTH
+
+    def depth(self, stack: Stack) -> int:
+        """Layers of one stack; 0 where the architecture has no such stack."""
+        if stack not in SUBLAYERS[self.architecture]:
+            return 0
+        if self.architecture != "encoder_decoder":
+            return self.num_layers
+        own = self.num_encoder_layers if stack == "encoder" else self.num_decoder_layers
+        return self.num_layers if own is None else own
 
     def norm_spec(self) -> NormSpec:
         return NormSpec(self.norm, self.norm_eps, self.norm_bias)
@@ -129,10 +194,10 @@ class ModelConfig:
         rates = (self.dropout, self.embedding_dropout, self.attention_dropout)
         return any(rates) or self.stochastic_depth > 0.0
 
-    def windows(self) -> tuple[int | None, ...]:
+    def windows(self, num_layers: int) -> tuple[int | None, ...]:
         """Each layer's window, None where it sees everything."""
         pattern = self.window_pattern
-        kinds = (pattern[layer % len(pattern)] for layer in range(self.num_layers))
+        kinds = (pattern[layer % len(pattern)] for layer in range(num_layers))
         return tuple(self.window if kind == "L" else None for kind in kinds)
 
 
@@ -148,19 +213,30 @@ def resolve(config: ModelConfig, placement: Placement | None = None) -> ModelCon
     """
     validate(config)
     placement = place(config) if placement is None else placement
-    ((_, stack),) = placement.stacks
     name = placement.variant
-    if len(stack.layers) != config.num_layers:
+    if [own for own, _ in placement.stacks] != list(SUBLAYERS[config.architecture]):
         raise ConfigError(
-            f"num_layers = {config.num_layers}: this placement of {name} has "
-            f"{len(stack.layers)} layers; use that"
+            f"architecture = {config.architecture!r}: this placement of {name} is of "
+            f"{choices(own for own, _ in placement.stacks)}; use an architecture with these stacks"
         )
+    for own, stack in placement.stacks:
+        depth = config.depth("encoder" if own == "encoder" else "decoder")
+        if len(stack.layers) != depth:
+            raise ConfigError(
+                f"num_layers = {depth}: this placement of {name} has "
+                f"{len(stack.layers)} layers; use that"
+            )
+    # A variant asks the same of the ends of both stacks.
+    ends, pairs = placement.stacks[0][1], config.architecture == "encoder_decoder"
     return dataclasses.replace(
         config,
         variant=name,
-        embedding_norm=_end("embedding_norm", config.embedding_norm, stack.embedding_norm, name),
-        final_norm=_end("final_norm", config.final_norm, stack.final_norm, name),
-        qk_norm=_qk_norm(config, stack, name),
+        embedding_norm=_end("embedding_norm", config.embedding_norm, ends.embedding_norm, name),
+        final_norm=_end("final_norm", config.final_norm, ends.final_norm, name),
+        qk_norm=_qk_norm(config, placement, name),
+        head=config.head or HEADS[config.architecture][0],
+        num_encoder_layers=config.depth("encoder") if pairs else None,
+        num_decoder_layers=config.depth("decoder") if pairs else None,
         **dataclasses.asdict(config.sizes()),
     )
 
@@ -175,10 +251,13 @@ def place(config: ModelConfig, variant: Variant | None = None) -> Placement:
     chosen = get_variant(config.variant) if variant is None else variant
     return chosen.resolve(
         config.architecture,
-        num_decoder_layers=config.num_layers,
+        num_encoder_layers=config.depth("encoder"),
+        num_decoder_layers=config.depth("decoder"),
         d_model=config.d_model,
         d_ff=config.sizes().d_ff,
         num_heads=config.num_heads,
+        head_dim=config.sizes().head_dim,
+        layout=config.layout,
     )
 
 
@@ -192,7 +271,9 @@ def validate(config: ModelConfig) -> None:
     check_types(config)
     for field in ("d_model", "num_layers", "num_heads"):
         _positive(field, getattr(config, field))
-    for field in ("vocab_size", "max_length", "num_kv_heads", "head_dim", "d_ff", "window"):
+    _check_architecture(config)
+    optional = ("vocab_size", "max_length", "num_kv_heads", "head_dim", "d_ff", "window")
+    for field in (*optional, "num_labels", "type_vocab_size"):
         if getattr(config, field) is not None:
             _positive(field, getattr(config, field))
     heads, width = config.num_heads, config.d_model
@@ -234,11 +315,73 @@ def validate(config: ModelConfig) -> None:
         raise ConfigError(
             f"window = {config.window} is longer than max_length = {longest}; use at most {longest}"
         )
+    for field in ("attention_softcap", "logit_softcap"):
+        cap = getattr(config, field)
+        if cap is not None and not cap > 0.0:
+            raise ConfigError(f"{field} = {cap}: must be above 0, or None for no cap")
+    if config.attention == "fused" and config.attention_softcap is not None:
+        raise ConfigError(
+            f"attention = 'fused' with attention_softcap = {config.attention_softcap}: the fused "
+            "kernels have no cap; use attention = 'auto' or attention_softcap = None"
+        )
     if config.attention == "fused" and config.attention_dropout:
         raise ConfigError(
             f"attention = 'fused' with attention_dropout = {config.attention_dropout}: the fused "
             "kernels have no dropout; use attention = 'auto' or attention_dropout = 0"
         )
+
+
+def _check_architecture(config: ModelConfig) -> None:
+    """Refuse what this architecture has no place for, naming what it has."""
+    architecture = config.architecture
+    pairs, vision = architecture == "encoder_decoder", architecture == "vision"
+    if config.head is not None and config.head not in HEADS[architecture]:
+        raise ConfigError(
+            f"head = {config.head!r}: architecture = {architecture!r} carries "
+            f"{choices(HEADS[architecture])}"
+        )
+    for field in ("num_encoder_layers", "num_decoder_layers"):
+        value = getattr(config, field)
+        if value is not None and not pairs:
+            raise ConfigError(
+                f"{field} = {value}: {architecture!r} has one stack; use num_layers, or "
+                "architecture = 'encoder_decoder'"
+            )
+        if value is not None:
+            _positive(field, value)
+    if config.layout == "parallel" and pairs:
+        raise ConfigError(
+            "layout = 'parallel' with architecture = 'encoder_decoder': cross-attention stands "
+            "between attention and MLP; use layout = 'sequential', or another architecture"
+        )
+    if config.type_vocab_size is not None and architecture != "encoder":
+        raise ConfigError(
+            f"type_vocab_size = {config.type_vocab_size}: only an encoder has kinds of token; "
+            "leave it out"
+        )
+    if config.pooler and (architecture != "encoder" or config.pooling != "first"):
+        raise ConfigError(
+            "pooler = True: it stands on the first token of an encoder; use architecture = "
+            "'encoder' and pooling = 'first', or pooler = False"
+        )
+    if vision:
+        for field in ("image_size", "patch_size", "num_channels"):
+            _positive(field, getattr(config, field))
+        if config.image_size % config.patch_size:
+            raise ConfigError(
+                f"patch_size = {config.patch_size} does not divide image_size = "
+                f"{config.image_size}; use {choices(_divisors(config.image_size))}"
+            )
+        if config.positions == "rotary":
+            raise ConfigError(
+                "positions = 'rotary' with architecture = 'vision': patches have two coordinates; "
+                "use 'learned', 'sinusoidal' or 'none'"
+            )
+        if config.tie_embeddings:
+            raise ConfigError(
+                "tie_embeddings = True with architecture = 'vision': patches are no words; "
+                "use False"
+            )
 
 
 def _end(field: str, value: bool | None, presence: Presence, variant: str) -> bool:
@@ -249,8 +392,9 @@ def _end(field: str, value: bool | None, presence: Presence, variant: str) -> bo
     return presence == "required" if value is None else value
 
 
-def _qk_norm(config: ModelConfig, stack: StackPlacement, variant: str) -> bool:
-    asked = {site.qk_norm for layer in stack.layers for site in layer} - {None}
+def _qk_norm(config: ModelConfig, placement: Placement, variant: str) -> bool:
+    sites = [site for _, stack in placement.stacks for layer in stack.layers for site in layer]
+    asked = {site.qk_norm for site in sites} - {None}
     if config.qk_norm is not None and asked and config.qk_norm not in asked:
         needs = "needs" if True in asked else "forbids"
         raise ConfigError(f"qk_norm = {config.qk_norm}: {variant} {needs} it; leave it out")

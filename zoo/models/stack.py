@@ -69,10 +69,13 @@ class Sublayer(nnx.Module):
     def apply(self, x: jax.Array, scope: Scope, inputs: LayerInputs) -> jax.Array:
         """F(x) and its dropout, [batch, length, d_model]."""
         key = inputs.key
-        if self.kind == "mlp":
-            branch = self.branch(x)
-        else:
-            branch = self.branch(x, scope, window=inputs.window, key=fold(key, 0))
+        match self.kind:
+            case "mlp":
+                branch = self.branch(x)
+            case "cross_attention":
+                branch = self.branch(x, scope.across(), source=scope.source, key=fold(key, 0))
+            case _:
+                branch = self.branch(x, scope, window=inputs.window, key=fold(key, 0))
         return dropout(branch, self.dropout, fold(key, 1))
 
 
@@ -173,7 +176,7 @@ class Stack(nnx.Module):
         self.blocks = nnx.List([Block(block, placement, config, name) for block in blocks])
         ends = STREAMS[placement.stream].ends
         made = ends(placement, config.d_model, config.norm_spec())
-        self.ends: StreamEnds = _owned(made, stack=name)
+        self.ends: StreamEnds = owned(made, stack=name)
 
     def __call__(
         self,
@@ -238,6 +241,17 @@ class Stack(nnx.Module):
         return carry, jax.tree.map(lambda *v: jnp.concatenate(v), *measured)
 
 
+def owned(ends: Any, *, stack: str) -> Any:
+    """The same module with the stack's name on every weight."""
+    graphdef, state = nnx.split(ends)
+
+    def own(_: Any, param: nnx.Param[jax.Array]) -> nnx.Param[jax.Array]:
+        declared: weight.Weight = param.get_metadata()["weight"]
+        return nnx.Param(param.get_value(), weight=dataclasses.replace(declared, stack=stack))
+
+    return nnx.merge(graphdef, nnx.map_state(own, state))
+
+
 def _branch(site: Site, config: ModelConfig) -> nnx.Module:
     norm, sizes = config.norm_spec(), config.sizes()
     inner_norm = None if site.inner_norm is None else norm
@@ -259,6 +273,8 @@ def _branch(site: Site, config: ModelConfig) -> nnx.Module:
         head_dim=sizes.head_dim,
         bias=config.bias,
         qk_norm=norm if config.qk_norm else None,
+        qk_norm_over=config.qk_norm_over,
+        softcap=config.attention_softcap,
         inner_norm=inner_norm,
         dropout=config.attention_dropout,
         implementation=config.attention,
@@ -278,17 +294,6 @@ def _scale(multiplier: Multiplier | None) -> Scale | None:
 
 def _structure(layer: Sequence[Site]) -> tuple[Any, ...]:
     return tuple(site.structure() for site in layer)
-
-
-def _owned(ends: Any, *, stack: str) -> Any:
-    """The same module with the stack's name on every weight."""
-    graphdef, state = nnx.split(ends)
-
-    def own(_: Any, param: nnx.Param[jax.Array]) -> nnx.Param[jax.Array]:
-        declared: weight.Weight = param.get_metadata()["weight"]
-        return nnx.Param(param.get_value(), weight=dataclasses.replace(declared, stack=stack))
-
-    return nnx.merge(graphdef, nnx.map_state(own, state))
 
 
 def _stacked(sublayer: Sublayer, layers: range, name: str) -> Sublayer:
@@ -314,7 +319,7 @@ def _inputs(
     """Per-layer inputs of some layers: a plain number where all agree, an array where not."""
     columns = zip(*(placement.layers[layer] for layer in layers), strict=True)
     numbers = tuple(_numbers(column, step) for column in columns)
-    windows = config.windows()
+    windows = config.windows(len(placement.layers))
     everything = config.sizes().max_length
     window = _agree([windows[layer] or everything for layer in layers])
     top = max(len(placement.layers) - 1, 1)

@@ -183,14 +183,16 @@ def first_failure(model: Transformer, params: dict[str, Any], inputs: dict[str, 
     `inputs`: arguments of the call, as `Task.inputs` gives them.
     """
 
-    def finite(params: dict[str, Any], inputs: dict[str, Any]) -> jax.Array:
+    def finite(params: dict[str, Any], inputs: dict[str, Any]) -> dict[str, jax.Array]:
         _, taps = weight.bind(model, params).measure(**inputs)
-        return taps["finite"]
+        return {stack: measured["finite"] for stack, measured in taps.items()}
 
     flags = jax.device_get(jax.jit(finite)(params, inputs))
-    sites = model.placement.stack(model.stack.name).layers
-    for layer, row in enumerate(flags):
-        for index, ok in enumerate(row):
-            if not ok:
-                return f"first in layer {layer}, {sites[layer][index].sublayer}"
+    for stack, rows in flags.items():
+        sites = model.placement.stack(stack).layers
+        where = f"{stack} layer" if len(flags) > 1 else "layer"
+        for layer, row in enumerate(rows):
+            for index, ok in enumerate(row):
+                if not ok:
+                    return f"first in {where} {layer}, {sites[layer][index].sublayer}"
     return "in the loss, the gradient or the update; the output of every layer was finite"

@@ -1,0 +1,151 @@
+"""One stack with its ends: from an embedding to what a head reads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from zoo.layers.attention import Scope
+from zoo.layers.linear import dropout
+from zoo.layers.positions import rotary_tables
+from zoo.models.config import ModelConfig
+from zoo.models.stack import Measure, Stack, Taps, owned
+from zoo.variants.placement import Placement, StackPlacement
+from zoo.variants.streams.base import make_norm, times
+
+
+class Transformer(nnx.Module):
+    """What all models are; make one with `build` or `zoo.create_model`.
+
+    Calling a model is deterministic; only a `dropout_key` turns dropout on.
+
+    Attributes:
+        config: resolved.
+        placement: what the variant came to at this depth; no name is looked up again.
+        measure: with the arguments of a call and `taps`, (hidden, taps by stack): each tap is
+            [layers, sublayers, ...], see `streams.Tap`.
+        logits: the head on `hidden`.
+    """
+
+    config: ModelConfig
+    placement: Placement
+    measure: Callable[..., tuple[jax.Array, dict[str, Taps]]]
+    logits: Callable[..., jax.Array]
+
+    def __call__(self, *args: Any, **kwargs: Any) -> jax.Array:
+        """Logits, or the stream of a model without a head."""
+        raise NotImplementedError
+
+    def hidden(self, *args: Any, **kwargs: Any) -> jax.Array:
+        """The stream before the head, [batch, length, d_model]."""
+        return self.measure(*args, **kwargs, taps=None)[0]
+
+
+class Tower(nnx.Module):
+    """A stack, the norm before it and the norm after it; `name` is its key in a Placement."""
+
+    def __init__(self, config: ModelConfig, placement: StackPlacement, *, name: str) -> None:
+        norm = config.norm_spec()
+        if config.embedding_norm:
+            before = make_norm(placement.embedding_slot, "embedding_norm", config.d_model, norm)
+            self.embedding_norm = owned(before, stack=name)
+        self.stack = Stack(placement, config, name=name)
+        if config.final_norm:
+            after = make_norm(placement.final_slot, "final_norm", config.d_model, norm)
+            self.final_norm = owned(after, stack=name)
+
+    def run(
+        self,
+        x: jax.Array,
+        scope: Scope,
+        *,
+        config: ModelConfig,
+        placement: StackPlacement,
+        step: jax.Array | None = None,
+        dropout_key: jax.Array | None = None,
+        taps: Measure | None = None,
+    ) -> tuple[jax.Array, Taps]:
+        """Embeddings float32 to (hidden, taps), both sides [batch, length, d_model]."""
+        embedding_key, stack_key = split_key(dropout_key)
+        x, measured = self.stack(
+            self.enter(x, config=config, placement=placement, key=embedding_key),
+            scope,
+            placement=placement,
+            config=config,
+            step=step,
+            key=stack_key,
+            measure=taps,
+        )
+        return (self.final_norm(x) if config.final_norm else x), measured
+
+    def enter(
+        self,
+        x: jax.Array,
+        *,
+        config: ModelConfig,
+        placement: StackPlacement,
+        key: jax.Array | None,
+    ) -> jax.Array:
+        """The embedding as the stack takes it: scaled, normed, in the compute dtype, dropped."""
+        share = placement.embedding_gradient
+        if share != 1.0:
+            # The value is x, and the gradient `share` of it (GLM-130B, 2210.02414).
+            x = share * x + (1.0 - share) * jax.lax.stop_gradient(x)
+        x = times(x, placement.embedding_multiplier)
+        if config.embedding_norm:
+            x = self.embedding_norm(x)
+        return dropout(x.astype(config.dtype), config.embedding_dropout, key)
+
+
+def split_key(key: jax.Array | None) -> tuple[jax.Array | None, jax.Array | None]:
+    """Two keys of one, or two Nones."""
+    return (None, None) if key is None else tuple(jax.random.split(key))  # type: ignore[return-value]
+
+
+def text_scope(
+    config: ModelConfig,
+    positions: jax.Array,
+    attention_mask: jax.Array | None,
+    segment_ids: jax.Array | None,
+    *,
+    causal: bool,
+    source: jax.Array | None = None,
+    source_mask: jax.Array | None = None,
+) -> Scope:
+    """What each token of a text may see.
+
+    Args:
+        positions: [batch or 1, length] int32.
+        attention_mask: [batch, length], True or 1 where a token may be seen.
+        segment_ids: [batch, length] int32; tokens see their own segment only.
+        source, source_mask: what cross-attention reads, [batch, source length, d_model], and
+            which of it may be seen.
+    """
+    mask = None if attention_mask is None else attention_mask.astype(bool)[:, None, None, :]
+    if segment_ids is not None:
+        same = (segment_ids[:, :, None] == segment_ids[:, None, :])[:, None]
+        mask = same if mask is None else mask & same
+    offsets = None
+    if config.window is not None:
+        offsets = (positions[:, :, None] - positions[:, None, :])[:, None]
+    rotary = None
+    if config.positions == "rotary":
+        rotary = rotary_tables(positions, config.sizes().head_dim, config.rotary_theta)
+    seen = None if source_mask is None else source_mask.astype(bool)[:, None, None, :]
+    return Scope(
+        causal=causal,
+        mask=mask,
+        rotary=rotary,
+        offsets=offsets,
+        source=source,
+        source_mask=seen,
+    )
+
+
+def counted(length: int) -> jax.Array:
+    """Positions 0, 1, 2, ... as [1, length] int32."""
+    return jnp.arange(length, dtype=jnp.int32)[None]

@@ -1,0 +1,123 @@
+"""Image classifiers: an encoder over patches (ViT, 2010.11929)."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from zoo.errors import ConfigError
+from zoo.layers import weight
+from zoo.layers.attention import Scope
+from zoo.layers.linear import Linear
+from zoo.layers.positions import sinusoidal
+from zoo.models.config import ModelConfig
+from zoo.models.heads import Classifier
+from zoo.models.stack import Measure, Taps, owned
+from zoo.models.tower import Tower, Transformer, counted
+from zoo.variants.placement import Placement
+
+
+class PatchEmbedding(nnx.Module):
+    """A linear layer on every patch, a class token if the first vector is pooled, positions."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        width, side = config.d_model, config.patch_size
+        self.patch_size = side
+        self.positions = config.positions
+        self.patches = Linear(
+            side * side * config.num_channels,
+            width,
+            role="patch",
+            axes=("patch", "embed"),
+            bias=True,
+        )
+        if config.pooling == "first":
+            self.class_token = weight.matrix(
+                "emb", 1, width, ("class_token", "embed"), kind="embedding"
+            )
+        if config.positions == "learned":
+            length = config.sizes().max_length
+            self.table = weight.matrix("pos", length, width, ("length", "embed"), kind="embedding")
+
+    def __call__(self, pixel_values: jax.Array) -> jax.Array:
+        """[batch, height, width, channels] to [batch, patches (+ 1), d_model] float32.
+
+        Patches run row by row, and the pixels of a patch likewise, channels last.
+        """
+        batch, height, width, channels = pixel_values.shape
+        side = self.patch_size
+        grid = pixel_values.reshape(batch, height // side, side, width // side, side, channels)
+        flat = grid.transpose(0, 1, 3, 2, 4, 5).reshape(batch, -1, side * side * channels)
+        x = self.patches(flat.astype(jnp.float32))
+        if hasattr(self, "class_token"):
+            first = jnp.broadcast_to(self.class_token[...], (batch, 1, x.shape[-1]))
+            x = jnp.concatenate([first, x], axis=1)
+        if self.positions == "learned":
+            x = x + self.table[...]
+        elif self.positions == "sinusoidal":
+            x = x + sinusoidal(counted(x.shape[1]), x.shape[-1])
+        return x
+
+
+class VisionModel(Transformer, Tower):
+    """A vision encoder and its classifier."""
+
+    def __init__(self, config: ModelConfig, placement: Placement) -> None:
+        self.config, self.placement = config, placement
+        ((name, stack),) = placement.stacks
+        self.embedding = owned(PatchEmbedding(config), stack=name)
+        super().__init__(config, stack, name=name)
+        if config.head == "image_classification":
+            self.head = owned(Classifier(config, config.sizes().num_labels), stack=name)
+
+    def __call__(
+        self,
+        pixel_values: jax.Array,
+        step: jax.Array | None = None,
+        dropout_key: jax.Array | None = None,
+    ) -> jax.Array:
+        """[batch, height, width, channels] images to [batch, labels] float32 logits.
+
+        Args:
+            step: training step for scheduled multipliers; None: the end of the schedule.
+            dropout_key: turns dropout on.
+
+        Raises:
+            ConfigError: on images of another shape than the model's.
+        """
+        return self.logits(self.hidden(pixel_values, step, dropout_key))
+
+    def measure(
+        self,
+        pixel_values: jax.Array,
+        step: jax.Array | None = None,
+        dropout_key: jax.Array | None = None,
+        *,
+        taps: Measure | None = "figures",
+    ) -> tuple[jax.Array, dict[str, Taps]]:
+        """(hidden [batch, patches (+ 1), d_model], taps by stack); arguments as for a call."""
+        config = self.config
+        wanted = (config.image_size, config.image_size, config.num_channels)
+        if pixel_values.shape[1:] != wanted:
+            raise ConfigError(
+                f"pixel_values are {pixel_values.shape}; this model takes [batch, "
+                f"{', '.join(map(str, wanted))}], channels last"
+            )
+        hidden, measured = self.run(
+            self.embedding(pixel_values),
+            Scope(causal=False),
+            config=config,
+            placement=self.placement.stack(self.stack.name),
+            step=step,
+            dropout_key=dropout_key,
+            taps=taps,
+        )
+        return hidden, {self.stack.name: measured}
+
+    def logits(self, hidden: jax.Array) -> jax.Array:
+        """[batch, patches (+ 1), d_model] to [batch, labels]; without a head, `hidden`."""
+        if self.config.head != "image_classification":
+            return hidden
+        first = self.config.pooling == "first"
+        return self.head(hidden[:, 0] if first else jnp.mean(hidden, axis=1))
