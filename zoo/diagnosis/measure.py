@@ -120,7 +120,7 @@ def _diagnosis(
         grads, loss = jax.grad(objective, has_aux=True)(params)
         bound = weight.bind(core.model, params)
         _, taps = bound.measure(**core.task.inputs(batch), step=at)
-        return loss, grads, {core.model.stack.name: taps}
+        return loss, grads, taps
 
     @jax.jit
     def move(params: dict[str, Any], grads: Any, held: Any, tokens: Any) -> tuple[Any, Norms]:
