@@ -72,7 +72,8 @@ def run(golden: Golden, params: Arrays, placement: Placement) -> Arrays:
     def forward(params: Any, inputs: Any) -> Any:
         bound = weight.bind(model, params)
         hidden = bound.hidden(**inputs)
-        return {"hidden": hidden, "logits": bound.logits(hidden)}
+        outputs = {"hidden": hidden, "logits": bound.logits(hidden)}
+        return {name: outputs[name] for name in golden.outputs}
 
     return {name: np.asarray(array) for name, array in forward(tree, golden.inputs).items()}
 
