@@ -65,7 +65,7 @@ def case(variant: str, **changes: Any) -> Case:
     def run(params: Tree, ids: Any) -> Any:
         bound = weight.bind(model, params)
         hidden, taps = bound.measure(ids, taps="arrays")
-        return hidden, bound.logits(hidden), taps
+        return hidden, bound.logits(hidden), taps["decoder"]
 
     return Case(model, start, moved, weights, jax.jit(run))
 

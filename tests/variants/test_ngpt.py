@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any, get_args
 
 import jax
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 
 from tests.models.test_by_hand import turn
+from tests.training.conftest import TINY, with_values, write_text
 from tests.variants.by_hand import (
     DEPTH,
     IDS,
@@ -24,8 +26,10 @@ from tests.variants.by_hand import (
 )
 from zoo.errors import VariantError
 from zoo.layers import weight
+from zoo.training.config import TrainConfig
 from zoo.training.optim_config import OptimConfig, OptimizerName
 from zoo.training.optimizer import make_optimizer
+from zoo.training.setup import prepare
 from zoo.variants.placement import Site
 from zoo.variants.registry import get_variant
 
@@ -113,6 +117,16 @@ def test_the_stream_has_unit_length_at_all_depths() -> None:
         np.testing.assert_allclose(np.linalg.norm(hidden, axis=-1), 1.0, atol=1e-6)
 
 
+def test_logits_are_cosines_times_a_learned_scale_for_each_word() -> None:
+    made = published()
+    _, logits, _ = made.run(made.start, IDS)
+    assert np.abs(logits).max() <= 1 + 1e-6
+    hidden, logits, _ = made.run(made.moved, IDS)
+    scale = made.moved["head"]["logit_scale"] * math.sqrt(WIDTH)
+    want = np.asarray(hidden, np.float64) @ np.asarray(made.moved["head"]["kernel"]) * scale
+    np.testing.assert_allclose(logits, want, atol=1e-5)
+
+
 def with_steps(made: Case, value: float) -> Tree:
     def change(declared: weight.Weight, array: jax.Array) -> jax.Array:
         return jnp.full_like(array, value) if declared.role == "branch" else array
@@ -182,6 +196,27 @@ def test_every_vector_has_unit_length_after_every_step(name: OptimizerName) -> N
             np.abs(a - b).max() > 1e-4
             for a, b in zip(jax.tree.leaves(before), jax.tree.leaves(params), strict=True)
         )
+
+
+def test_training_with_micro_batches_and_an_average_keeps_the_weights_on_the_sphere(
+    tmp_path: Path,
+) -> None:
+    places = {
+        "data.path": str(write_text(tmp_path / "text.txt", seed=0, lines=300)),
+        "data.cache_dir": str(tmp_path / "cache"),
+        "workdir": str(tmp_path / "run"),
+    }
+    own = {"model.variant": "ngpt", "optim.accumulate": 2, "optim.ema": 0.5}
+    run = prepare(with_values(TrainConfig(), TINY | places | own))
+    step, state = jax.jit(run.core), run.initial_state()
+    for index in range(3):
+        state, figures = step(state, run.batch(run.data.train_batch(index)), run.inputs)
+        assert np.isfinite(figures["loss"])
+        for path, size in lengths(weight.split(run.model)[1], state["params"]).items():
+            np.testing.assert_allclose(size, 1.0, atol=1e-6, err_msg=path)
+    # A mean of unit vectors that lie close together is hardly shorter.
+    for size in lengths(weight.split(run.model)[1], state["ema"]).values():
+        assert np.all((size > 0.99) & (size < 1 + 1e-6))
 
 
 def test_scales_move_as_without_a_sphere_and_frozen_layers_do_not_move() -> None:
