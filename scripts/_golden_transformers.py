@@ -1,7 +1,7 @@
 """Families of transformers whose placement is one of ours, as our parameters.
 
 Each is the family's own model class, except that what is not ours and can be set to nothing is:
-rotary over the whole head, no mixture of experts.
+soft caps off, a mixture of one expert, rotary over the whole head.
 """
 
 from __future__ import annotations
@@ -59,8 +59,8 @@ GEMMA_2 = Family(
     {"norm_in": "input_layernorm", "norm_branch": "post_attention_layernorm"},
     {"norm_in": "pre_feedforward_layernorm", "norm_branch": "post_feedforward_layernorm"},
     settings={
-        "attn_logit_softcapping": 1.5,
-        "final_logit_softcapping": 2.0,
+        "attn_logit_softcapping": None,
+        "final_logit_softcapping": None,
         "query_pre_attn_scalar": HEAD_DIM,
         "sliding_window": 3,
         "layer_types": ["sliding_attention", "full_attention", "sliding_attention"],
@@ -80,7 +80,6 @@ EXAONE_4 = Family(
     settings={"sliding_window": None, "layer_types": ["full_attention"] * LAYERS},
 )
 _PRE_NORM: Slots = {"norm_in": "input_layernorm"}
-OLMO_2 = dataclasses.replace(EXAONE_4, name="Olmo2", settings={})
 GRANITE = Family(
     "Granite",
     _PRE_NORM,
@@ -175,9 +174,7 @@ def llama_attention(module: Any, *, interleaved: bool = False) -> Tree:
             tree[name]["kernel"] = kernel.swapaxes(2, 3).reshape(D_MODEL, -1)
     for name in ("q_norm", "k_norm"):
         if hasattr(getattr(module, name, None), "weight"):
-            own = norm(getattr(module, name))
-            # Of one head, of each, or of all in a row.
-            tree[name] = own if own["gain"].shape[-1] == HEAD_DIM else {"norm": own}
+            tree[name] = norm(getattr(module, name))
     return tree
 
 
@@ -230,7 +227,57 @@ def llama_like(variant: str, family: Family, **config: Any) -> Golden:
     )
 
 
+def gpt_1() -> Golden:
+    """The first GPT: post-norm, learned positions, tanh gelu, one matrix for q, k and v."""
+    from transformers import OpenAIGPTConfig, OpenAIGPTLMHeadModel
+
+    sizes = {"n_embd": D_MODEL, "n_layer": LAYERS, "n_head": NUM_HEADS, "n_positions": LENGTH}
+    model = OpenAIGPTLMHeadModel(OpenAIGPTConfig(vocab_size=VOCAB, **sizes))
+    randomise(model)
+    body, ids = model.transformer, tokens(1)
+
+    def conv(module: Any) -> Tree:
+        """Its Conv1D is a Linear whose weight is [in, out], as ours."""
+        return {"kernel": single(module.weight), "bias": single(module.bias)}
+
+    def sublayers(layer: Any) -> list[Tree]:
+        joint = conv(layer.attn.c_attn)
+        branch = {
+            name: {part: array[..., start : start + D_MODEL] for part, array in joint.items()}
+            for name, start in zip("qkv", range(0, 3 * D_MODEL, D_MODEL), strict=True)
+        }
+        branch["o"] = conv(layer.attn.c_proj)
+        mlp = {"w1": conv(layer.mlp.c_fc), "w2": conv(layer.mlp.c_proj)}
+        return [
+            {"branch": branch, "residual": {"norm_out": norm(layer.ln_1)}},
+            {"branch": mlp, "residual": {"norm_out": norm(layer.ln_2)}},
+        ]
+
+    params = {
+        "embedding": {
+            "tokens": single(body.tokens_embed.weight),
+            "table": single(body.positions_embed.weight),
+        },
+        "stack": blocks([sublayers(layer) for layer in body.h]),
+    }
+    config = base_config(
+        variant="post_norm",
+        num_layers=LAYERS,
+        d_ff=4 * D_MODEL,
+        activation="gelu_tanh",
+        embedding_scale=False,
+        tie_embeddings=True,
+    )
+    return Golden(
+        config=config,
+        params=params,
+        inputs={"input_ids": ids.numpy()},
+        outputs={"hidden": body(ids).last_hidden_state, "logits": model(ids).logits},
+    )
+
+
 MAKERS: dict[str, Maker] = {
+    "post_norm_gpt_1": gpt_1,
     "sandwich_norm_gemma_2": lambda: llama_like(
         "sandwich_norm",
         GEMMA_2,
@@ -239,12 +286,9 @@ MAKERS: dict[str, Maker] = {
         embedding_scale=True,
         window=3,
         window_pattern="LG",
-        attention_softcap=1.5,
-        logit_softcap=2.0,
     ),
     "sandwich_norm_glm_4": lambda: llama_like("sandwich_norm", GLM_4),
     "res_post_norm_exaone_4": lambda: llama_like("res_post_norm", EXAONE_4),
-    "res_post_norm_olmo_2": lambda: llama_like("res_post_norm", OLMO_2, qk_norm_over="width"),
     "scaled_residual_granite": lambda: llama_like(
         "scaled_residual(embedding_multiplier=3.0, logit_multiplier=0.125)", GRANITE
     ),
