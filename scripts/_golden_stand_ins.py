@@ -13,7 +13,9 @@ from _golden_transformers import HEAD_DIM, LAYERS, llama_attention, llama_mlp, s
 from _golden_tree import (
     D_MODEL,
     LENGTH,
+    NUM_HEADS,
     VOCAB,
+    Array,
     Golden,
     Maker,
     Tree,
@@ -214,48 +216,53 @@ def ngpt() -> Golden:
     from transformers import DoryConfig
     from transformers.models.dory import modeling_dory as family
 
-    config = DoryConfig(**sizes(layer_types=["full_attention"] * LAYERS))
+    # Our keys share a scale with their queries, so there are as many of both.
+    config = DoryConfig(
+        **sizes(layer_types=["full_attention"] * LAYERS, num_key_value_heads=NUM_HEADS)
+    )
     layers = torch.nn.ModuleList(family.DoryDecoderLayer(config, index) for index in range(LAYERS))
-    ends, head = _ends(), family.DoryLMHead(config)
+    ends, head, final = _ends(), family.DoryLMHead(config), family.DoryL2Norm()
     randomise(torch.nn.ModuleList([layers, ends, head]))
     for layer in layers:
         torch.nn.init.zeros_(layer.self_attn.gate_proj.weight)
         layer.self_attn.attn_sub_norm = layer.mlp.ffn_sub_norm = torch.nn.Identity()
         layer.self_attn.o_proj.weight.data *= 2.0
-    final = family.DoryL2Norm()
-    for part in [final, *(part for layer in layers for part in layer.modules())]:
+    for part in [final, *layers.modules()]:
         if isinstance(part, family.DoryL2Norm):
-            part.eps = 1e-12
+            part.eps = 1e-12  # nGPT's code has none
     ids = tokens(1)
     x = ends["tokens"](ids)
     hidden = final(_run(layers, x, x))
     ends["head"] = head
 
+    def rate(stored: Any) -> Array:
+        """Ours is stored at d^-1/2 where it starts at 0.05, theirs where it starts at 0.05."""
+        return single(stored * layers[0].lambda_scale / (0.05 * D_MODEL**0.5))
+
     def sublayers(layer: Any) -> list[Tree]:
         own, mlp = layer.self_attn, layer.mlp
         attention = llama_attention(own)
         attention["o"]["kernel"] = attention["o"]["kernel"] / 2.0
-        attention["qk_scale"] = single(own.sqk * own.sqk_scale / HEAD_DIM**0.5)
+        scale = single(own.sqk * own.sqk_scale / HEAD_DIM**0.5 / D_MODEL**0.5)
+        attention["qk_scale"] = {"array": scale.reshape(NUM_HEADS, 1, HEAD_DIM)}
         hidden_scales = {
-            "gate_scale": single(mlp.suv_gate),
-            "w1_scale": single(mlp.suv_up),
+            "hidden_scale": {"array": single(mlp.suv_gate)},
+            # Its sqrt(d) on this side does not outlive the norm of the branch.
+            "product_scale": {"array": single(mlp.suv_up)},
         }
         return [
-            {
-                "branch": attention,
-                "residual": {"branch": single(layer.lambda_1 * layer.lambda_scale)},
-            },
+            {"branch": attention, "residual": {"branch": rate(layer.lambda_1)}},
             {
                 "branch": {**llama_mlp(mlp), **hidden_scales},
-                "residual": {"branch": single(layer.lambda_2 * layer.lambda_scale)},
+                "residual": {"branch": rate(layer.lambda_2)},
             },
         ]
 
     params = {
         "stack": blocks([sublayers(layer) for layer in layers]),
-        "logit_scale": single(head.logit_scale * head.logit_scale_factor),
+        "logit_scale": single(head.logit_scale * head.logit_scale_factor / D_MODEL**0.5),
     }
-    return _golden("ngpt", ends, params, ids, hidden, head(hidden))
+    return _golden("ngpt", ends, params, ids, hidden, head(hidden), num_kv_heads=NUM_HEADS)
 
 
 MAKERS: dict[str, Maker] = {

@@ -95,7 +95,7 @@ def _config(variant: str, **changes: Any) -> dict[str, Any]:
 
 
 def _switches(variant: str) -> dict[str, bool | str | int]:
-    deep = variant == "deep_norm"
+    deep = _is_post(variant)
     return {
         "deepnorm": deep,
         "subln": not deep,
@@ -120,7 +120,7 @@ def decoder(variant: str) -> Golden:
     params: Tree = {
         "embedding": _embedding(model),
         "embedding_norm": norm(model.layernorm_embedding),
-        "stack": _stack(model, post=variant == "deep_norm"),
+        "stack": _stack(model, post=_is_post(variant)),
         "head": linear(model.output_projection),
     }
     if model.layer_norm is not None:
@@ -133,6 +133,71 @@ def decoder(variant: str) -> Golden:
     )
 
 
+def encoder(variant: str) -> Golden:
+    """Three layers that see both ways, no head."""
+    _import_without_extras()
+    from torchscale.architecture.config import EncoderConfig
+    from torchscale.architecture.encoder import Encoder
+
+    model = Encoder(EncoderConfig(**_arguments("encoder", 3), **_switches(variant)), **_embed())
+    randomise(model)
+    ids = tokens(1)
+    params: Tree = {"embedding": _embedding(model), "stack": _stack(model, post=_is_post(variant))}
+    if model.layer_norm is not None:
+        params["final_norm"] = norm(model.layer_norm)
+    return Golden(
+        config=_config(variant, architecture="encoder", num_layers=3, head="none"),
+        params=params,
+        inputs={"input_ids": ids.numpy()},
+        outputs={"hidden": model(ids, features_only=True)["encoder_out"]},
+    )
+
+
+def encoder_decoder(variant: str) -> Golden:
+    """Three layers and two, with embeddings of their own."""
+    _import_without_extras()
+    from torchscale.architecture.config import EncoderDecoderConfig
+    from torchscale.architecture.encoder_decoder import EncoderDecoder
+
+    sizes = _arguments("encoder", 3) | _arguments("decoder", 2)
+    source, target = _embed(), _embed()
+    model = EncoderDecoder(
+        EncoderDecoderConfig(**sizes, **_switches(variant)),
+        encoder_embed_tokens=source["embed_tokens"],
+        encoder_embed_positions=source["embed_positions"],
+        decoder_embed_tokens=target["embed_tokens"],
+        decoder_embed_positions=target["embed_positions"],
+    )
+    randomise(model)
+    source_ids, ids = tokens(1), tokens(2)
+    post = _is_post(variant)
+    params: Tree = {
+        "embedding": _embedding(model.encoder),
+        "encoder": {"stack": _stack(model.encoder, post=post)},
+        "decoder_embedding": _embedding(model.decoder),
+        "decoder": {"stack": _stack(model.decoder, post=post)},
+        "head": linear(model.decoder.output_projection),
+    }
+    if not post:
+        params["encoder"]["final_norm"] = norm(model.encoder.layer_norm)
+        params["decoder"]["final_norm"] = norm(model.decoder.layer_norm)
+    return Golden(
+        config=_config(
+            variant, architecture="encoder_decoder", num_encoder_layers=3, num_decoder_layers=2
+        ),
+        params=params,
+        inputs={"input_ids": source_ids.numpy(), "decoder_input_ids": ids.numpy()},
+        outputs={
+            "hidden": model(source_ids, ids, features_only=True)[0],
+            "logits": model(source_ids, ids)[0],
+        },
+    )
+
+
+def _is_post(variant: str) -> bool:
+    return variant == "deep_norm"
+
+
 def _bound(maker: Callable[[str], Golden], variant: str) -> Maker:
     return lambda: maker(variant)
 
@@ -140,5 +205,5 @@ def _bound(maker: Callable[[str], Golden], variant: str) -> Maker:
 MAKERS: dict[str, Maker] = {
     f"{variant}_{maker.__name__}": _bound(maker, variant)
     for variant in ("deep_norm", "sub_ln")
-    for maker in (decoder,)
+    for maker in (decoder, encoder, encoder_decoder)
 }

@@ -1,7 +1,7 @@
 """Families of transformers whose placement is one of ours, as our parameters.
 
 Each is the family's own model class, except that what is not ours and can be set to nothing is:
-soft caps off, a mixture of one expert, rotary over the whole head.
+rotary over the whole head, no mixture of experts.
 """
 
 from __future__ import annotations
@@ -59,8 +59,8 @@ GEMMA_2 = Family(
     {"norm_in": "input_layernorm", "norm_branch": "post_attention_layernorm"},
     {"norm_in": "pre_feedforward_layernorm", "norm_branch": "post_feedforward_layernorm"},
     settings={
-        "attn_logit_softcapping": None,
-        "final_logit_softcapping": None,
+        "attn_logit_softcapping": 1.5,
+        "final_logit_softcapping": 2.0,
         "query_pre_attn_scalar": HEAD_DIM,
         "sliding_window": 3,
         "layer_types": ["sliding_attention", "full_attention", "sliding_attention"],
@@ -80,6 +80,7 @@ EXAONE_4 = Family(
     settings={"sliding_window": None, "layer_types": ["full_attention"] * LAYERS},
 )
 _PRE_NORM: Slots = {"norm_in": "input_layernorm"}
+OLMO_2 = dataclasses.replace(EXAONE_4, name="Olmo2", settings={})
 GRANITE = Family(
     "Granite",
     _PRE_NORM,
@@ -174,7 +175,9 @@ def llama_attention(module: Any, *, interleaved: bool = False) -> Tree:
             tree[name]["kernel"] = kernel.swapaxes(2, 3).reshape(D_MODEL, -1)
     for name in ("q_norm", "k_norm"):
         if hasattr(getattr(module, name, None), "weight"):
-            tree[name] = norm(getattr(module, name))
+            own = norm(getattr(module, name))
+            # Of one head, of each, or of all in a row.
+            tree[name] = own if own["gain"].shape[-1] == HEAD_DIM else {"norm": own}
     return tree
 
 
@@ -286,9 +289,12 @@ MAKERS: dict[str, Maker] = {
         embedding_scale=True,
         window=3,
         window_pattern="LG",
+        attention_softcap=1.5,
+        logit_softcap=2.0,
     ),
     "sandwich_norm_glm_4": lambda: llama_like("sandwich_norm", GLM_4),
     "res_post_norm_exaone_4": lambda: llama_like("res_post_norm", EXAONE_4),
+    "res_post_norm_olmo_2": lambda: llama_like("res_post_norm", OLMO_2, qk_norm_over="width"),
     "scaled_residual_granite": lambda: llama_like(
         "scaled_residual(embedding_multiplier=3.0, logit_multiplier=0.125)", GRANITE
     ),

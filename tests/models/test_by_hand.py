@@ -24,14 +24,15 @@ from zoo.variants.registry import get_variant, list_variants
 
 Tree = dict[str, Any]
 Array = np.ndarray
+SLOT = NormSlot()
 PLAIN = [name for name in list_variants() if get_variant(name).stream == "plain"]
 
 
-def norm(x: Array, params: Tree, config: ModelConfig) -> Array:
+def norm(x: Array, params: Tree, config: ModelConfig, slot: NormSlot = SLOT) -> Array:
     if config.norm == "layer_norm":
         x = x - x.mean(-1, keepdims=True)
     x = x / np.sqrt((x * x).mean(-1, keepdims=True) + config.norm_eps)
-    return x * params["gain"] + params.get("bias", 0.0)
+    return (x * params["gain"] + params.get("bias", 0.0)) * slot.scale
 
 
 def linear(x: Array, params: Tree) -> Array:
@@ -117,19 +118,20 @@ def run_stack(
     for layer, (sites, own) in enumerate(zip(placement.layers, parts, strict=True)):
         for site, params in zip(sites, own, strict=True):
             slots = params["residual"]
-            y = norm(x, slots["norm_in"], config) if site.norm_in else x
+            y = norm(x, slots["norm_in"], config, site.norm_in) if site.norm_in else x
             if site.sublayer == "mlp":
                 branch = mlp(y, params["branch"], config)
             else:
                 local = pattern[layer % len(pattern)] == "L"
                 branch = attention(y, params["branch"], config, config.window if local else None)
             if site.norm_branch:
-                branch = norm(branch, slots["norm_branch"], config)
-            skip = (slots["skip"] if site.skip.learned else site.skip.value) * x
+                branch = norm(branch, slots["norm_branch"], config, site.norm_branch)
+            start = y if site.skip_normed else x
+            skip = (slots["skip"] if site.skip.learned else site.skip.value) * start
             branch = (slots["branch"] if site.branch.learned else site.branch.value) * branch
             x = skip + branch
             if site.norm_out:
-                x = norm(x, slots["norm_out"], config)
+                x = norm(x, slots["norm_out"], config, site.norm_out)
             size = [np.sqrt((array**2).mean()) for array in (x, branch, skip)]
             taps.append((size[0], size[1] / size[2]))
     table = np.asarray(taps).reshape(len(placement.layers), len(placement.layers[0]), 2)

@@ -44,13 +44,19 @@ def constants(name: str) -> bool:
 
 
 def with_ones(name: str) -> StackPlacement:
-    """The placement with every constant multiplier set to 1."""
-    stack, one = stack_of(name), Multiplier(1.0)
-    layers = tuple(
-        tuple(dataclasses.replace(site, skip=one, branch=one) for site in layer)
-        for layer in stack.layers
-    )
+    """The placement with every constant multiplier and factor on a norm set to 1."""
+    stack = stack_of(name)
+    layers = tuple(tuple(map(without_constants, layer)) for layer in stack.layers)
     return dataclasses.replace(stack, layers=layers)
+
+
+def without_constants(site: Site) -> Site:
+    slots = {
+        role: dataclasses.replace(slot, scale=1.0)
+        for role, slot in site.slots().items()
+        if role in ("norm_in", "norm_branch", "norm_out")
+    }
+    return dataclasses.replace(site, skip=Multiplier(), branch=Multiplier(), **slots)
 
 
 def wired_as(name: str, model: str) -> bool:
@@ -105,7 +111,9 @@ def without_branches(case: Any) -> Any:
 
 
 def skips_alone(name: str) -> bool:
-    return all(s.norm_out is None and s.skip == Multiplier() for s in sites(name))
+    return all(
+        s.norm_out is None and s.skip == Multiplier() and not s.skip_normed for s in sites(name)
+    )
 
 
 @pytest.mark.parametrize("name", [name for name in PLAIN if skips_alone(name)])
@@ -126,7 +134,8 @@ def test_a_post_norm_stack_whose_branches_are_zero_is_one_norm(
 
 
 def normed_branches(name: str) -> bool:
-    return all(s.norm_branch is not None for s in sites(name))
+    # A gain that starts at 0 lets no gradient through at the start.
+    return all(s.norm_branch is not None and s.norm_branch.gain != 0.0 for s in sites(name))
 
 
 def inner_products(case: Any, ids: jax.Array) -> dict[str, float]:

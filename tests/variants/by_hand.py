@@ -65,7 +65,7 @@ def case(variant: str, **changes: Any) -> Case:
     def run(params: Tree, ids: Any) -> Any:
         bound = weight.bind(model, params)
         hidden, taps = bound.measure(ids, taps="arrays")
-        return hidden, bound.logits(hidden), taps
+        return hidden, bound.logits(hidden), taps["decoder"]
 
     return Case(model, start, moved, weights, jax.jit(run))
 
@@ -80,6 +80,7 @@ def run_by_hand(
     open: Callable[[Array], Any],
     sublayer: Callable[[Any, Site, Tree, Branch], Any],
     close: Callable[[Any, Tree], Array],
+    f: Callable[[Array, Site, Tree], Array] | None = None,
 ) -> Array:
     """The stream before the head, [batch, length, d_model].
 
@@ -87,11 +88,13 @@ def run_by_hand(
         open: the carry of the embedding.
         sublayer: (carry, site, its parameters around F, F) to the next carry.
         close: (carry, parameters of the ends) to x before the final norm.
+        f: (x, site, parameters of F) to F(x), where it is not a plain one.
     """
     config = case.config
     params = jax.tree.map(lambda a: np.asarray(a, np.float64), params)
     x = params["embedding"]["tokens"][IDS] * np.sqrt(config.d_model)
-    x = x + params["embedding"]["table"][:LENGTH]
+    if config.positions == "learned":
+        x = x + params["embedding"]["table"][:LENGTH]
     stack = params["stack"]
     carry = open(x)
     layers = case.model.placement.stack("decoder").layers
@@ -100,6 +103,8 @@ def run_by_hand(
         for site, part in zip(sites, own, strict=True):
 
             def branch(y: Array, site: Site = site, part: Tree = part) -> Array:
+                if f is not None:
+                    return f(y, site, part["branch"])
                 if site.sublayer == "mlp":
                     return mlp(y, part["branch"], config)
                 return attention(y, part["branch"], config, None)

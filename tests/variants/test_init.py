@@ -99,6 +99,8 @@ def test_every_weight_starts_where_its_placement_says(variant: str) -> None:
             (site,) = [s for s in stack.layers[layer] if s.sublayer == declared.sublayer]
             start = site.initial(declared)
             if declared.kind == "matrix" and declared.role in base:
+                if "sphere" in model.placement.hooks:
+                    continue  # unit vectors: tests/variants/test_ngpt.py
                 if start == 0.0:
                     np.testing.assert_array_equal(slice_, 0.0)
                 else:

@@ -115,6 +115,7 @@ class Optimizer:
 
         updates = jax.tree.map(scale, rules, direction, live)
         updates, _ = self.projection.update(updates, optax.EmptyState(), live)
+        updates = jax.tree.map(_without_frozen_layers, rules, updates)
         return _replace(params, optax.apply_updates(live, updates)), new_state
 
     def update(

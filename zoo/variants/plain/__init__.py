@@ -8,8 +8,14 @@ wiring can be seen at once.
 """
 
 from zoo.variants.plain.classic import CLASSIC
+from zoo.variants.plain.scaled import SCALED
+from zoo.variants.plain.scheduled import SCHEDULED, scheduled_around
+from zoo.variants.plain.small_start import SMALL_START
 from zoo.variants.variant import Variant
 
-PLAIN: tuple[Variant, ...] = (*CLASSIC,)
+# What can be put around another placement sees these, and not each other.
+_BASES: tuple[Variant, ...] = (*CLASSIC, *SCALED, *SMALL_START)
+
+PLAIN: tuple[Variant, ...] = (*_BASES, *SCHEDULED, *scheduled_around(_BASES))
 
 __all__ = ["PLAIN"]
