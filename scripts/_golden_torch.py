@@ -86,10 +86,7 @@ def rezero() -> Golden:
     return Golden(
         config=_config("rezero"),
         params={
-            "embedding": {
-                "tokens": single(ends["tokens"].weight),
-                "table": single(ends["positions"].weight),
-            },
+            "embedding": _embedding(ends),
             "stack": blocks([sublayers(layer) for layer in layers]),
             "head": linear(ends["head"]),
         },
@@ -112,14 +109,74 @@ def _sublayers(layer: Any, slot: str) -> list[Tree]:
     ]
 
 
-def _layers(kind: str, *, before: bool) -> Any:
+def _layers(kind: str) -> Any:
     import torch
 
     make = getattr(torch.nn, f"Transformer{kind}Layer")
     sizes = {"d_model": D_MODEL, "nhead": NUM_HEADS, "dim_feedforward": D_FF}
     return torch.nn.ModuleList(
-        make(**sizes, dropout=0.0, batch_first=True, norm_first=before) for _ in range(LAYERS)
+        make(**sizes, dropout=0.0, batch_first=True, norm_first=True) for _ in range(2)
+    )
+
+
+def _embedding(ends: Any) -> Tree:
+    return {"tokens": single(ends["tokens"].weight), "table": single(ends["positions"].weight)}
+
+
+def encoder_decoder() -> Golden:
+    """torch's pre-norm layers, two on each side; masks hide the end of a source and a target."""
+    import torch
+
+    encoder, decoder = _layers("Encoder"), _layers("Decoder")
+    source, target = _ends(), _ends()
+    norms = torch.nn.ModuleList(torch.nn.LayerNorm(D_MODEL) for _ in range(2))
+    randomise(torch.nn.ModuleList([encoder, decoder, source, target, norms]))
+    source_ids, ids = tokens(1), tokens(2)
+    hidden_source = torch.zeros(source_ids.shape, dtype=torch.bool)
+    hidden_source[1, 4:] = True
+    hidden_target = torch.zeros(ids.shape, dtype=torch.bool)
+    hidden_target[0, 5:] = True
+    later = torch.triu(torch.ones(LENGTH, LENGTH, dtype=torch.bool), 1)
+    x = source["tokens"](source_ids) + source["positions"].weight
+    for layer in encoder:
+        x = layer(x, src_key_padding_mask=hidden_source)
+    encoded = norms[0](x)
+    y = target["tokens"](ids) + target["positions"].weight
+    for layer in decoder:
+        y = layer(
+            y,
+            encoded,
+            tgt_mask=later,
+            tgt_key_padding_mask=hidden_target,
+            memory_key_padding_mask=hidden_source,
+        )
+    y = norms[1](y)
+    return Golden(
+        config=_config(
+            "pre_norm", architecture="encoder_decoder", num_encoder_layers=2, num_decoder_layers=2
+        ),
+        params={
+            "embedding": _embedding(source),
+            "encoder": {
+                "stack": blocks([_sublayers(layer, "norm_in") for layer in encoder]),
+                "final_norm": norm(norms[0]),
+            },
+            "decoder_embedding": _embedding(target),
+            "decoder": {
+                "stack": blocks([_sublayers(layer, "norm_in") for layer in decoder]),
+                "final_norm": norm(norms[1]),
+            },
+            "head": linear(target["head"]),
+        },
+        inputs={
+            "input_ids": source_ids.numpy(),
+            "decoder_input_ids": ids.numpy(),
+            "attention_mask": ~hidden_source.numpy(),
+            "decoder_attention_mask": ~hidden_target.numpy(),
+        },
+        outputs={"hidden": y, "logits": target["head"](y)},
     )
 
 
 REZERO: dict[str, Maker] = {"rezero_decoder": rezero}
+TORCH: dict[str, Maker] = {"pre_norm_encoder_decoder": encoder_decoder}

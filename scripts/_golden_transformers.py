@@ -230,57 +230,7 @@ def llama_like(variant: str, family: Family, **config: Any) -> Golden:
     )
 
 
-def gpt_1() -> Golden:
-    """The first GPT: post-norm, learned positions, tanh gelu, one matrix for q, k and v."""
-    from transformers import OpenAIGPTConfig, OpenAIGPTLMHeadModel
-
-    sizes = {"n_embd": D_MODEL, "n_layer": LAYERS, "n_head": NUM_HEADS, "n_positions": LENGTH}
-    model = OpenAIGPTLMHeadModel(OpenAIGPTConfig(vocab_size=VOCAB, **sizes))
-    randomise(model)
-    body, ids = model.transformer, tokens(1)
-
-    def conv(module: Any) -> Tree:
-        """Its Conv1D is a Linear whose weight is [in, out], as ours."""
-        return {"kernel": single(module.weight), "bias": single(module.bias)}
-
-    def sublayers(layer: Any) -> list[Tree]:
-        joint = conv(layer.attn.c_attn)
-        branch = {
-            name: {part: array[..., start : start + D_MODEL] for part, array in joint.items()}
-            for name, start in zip("qkv", range(0, 3 * D_MODEL, D_MODEL), strict=True)
-        }
-        branch["o"] = conv(layer.attn.c_proj)
-        mlp = {"w1": conv(layer.mlp.c_fc), "w2": conv(layer.mlp.c_proj)}
-        return [
-            {"branch": branch, "residual": {"norm_out": norm(layer.ln_1)}},
-            {"branch": mlp, "residual": {"norm_out": norm(layer.ln_2)}},
-        ]
-
-    params = {
-        "embedding": {
-            "tokens": single(body.tokens_embed.weight),
-            "table": single(body.positions_embed.weight),
-        },
-        "stack": blocks([sublayers(layer) for layer in body.h]),
-    }
-    config = base_config(
-        variant="post_norm",
-        num_layers=LAYERS,
-        d_ff=4 * D_MODEL,
-        activation="gelu_tanh",
-        embedding_scale=False,
-        tie_embeddings=True,
-    )
-    return Golden(
-        config=config,
-        params=params,
-        inputs={"input_ids": ids.numpy()},
-        outputs={"hidden": body(ids).last_hidden_state, "logits": model(ids).logits},
-    )
-
-
 MAKERS: dict[str, Maker] = {
-    "post_norm_gpt_1": gpt_1,
     "sandwich_norm_gemma_2": lambda: llama_like(
         "sandwich_norm",
         GEMMA_2,

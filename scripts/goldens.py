@@ -16,6 +16,7 @@ import argparse
 from importlib import metadata
 from pathlib import Path
 
+import _golden_originals
 import _golden_stand_ins
 import _golden_torch
 import _golden_torchscale
@@ -30,10 +31,15 @@ FOLDER = Path(__file__).resolve().parent.parent / "tests" / "goldens"
 # Which package, in which versions -> its makers by the name of the array file.
 PACKAGES: dict[str, dict[str, Maker]] = {
     "rezero>=0.1": _golden_torch.REZERO,
+    "torch>=2": _golden_torch.TORCH,
     "torchscale>=0.3": _golden_torchscale.MAKERS,
     "x-transformers<2": _golden_x_transformers.MAKERS,
     "x-transformers>=2": _golden_x_transformers.MAKERS_2,
-    "transformers>=5": _golden_transformers.MAKERS | _golden_stand_ins.MAKERS,
+    "transformers>=5": {
+        **_golden_originals.MAKERS,
+        **_golden_transformers.MAKERS,
+        **_golden_stand_ins.MAKERS,
+    },
 }
 
 
@@ -56,7 +62,9 @@ def main() -> None:
                 print(f"{name} left as it is: needs {needs[name]}, here {installed}")
                 continue
             path = FOLDER / f"{name}.npz"
-            versions = f"{needs[name].name} {installed}, torch {_version('torch')}"
+            versions = ", ".join(
+                f"{each} {_version(each)}" for each in dict.fromkeys((needs[name].name, "torch"))
+            )
             torch.manual_seed(0)  # biases keep the start that torch drew for them
             make().save(path, made_by=versions)
             print(f"{path.name}  {path.stat().st_size / 1000:.0f} kB")
