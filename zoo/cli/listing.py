@@ -77,6 +77,10 @@ def _tasks() -> list[dict[str, Any]]:
     from zoo.tasks import TASKS
 
     return [
-        {"name": name, "architectures": list(task.architectures), "summary": task.summary}
+        {
+            "name": name,
+            "models": [f"{own} ({head})" for own, head in task.models],
+            "summary": task.summary,
+        }
         for name, task in TASKS.items()
     ]

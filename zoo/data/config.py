@@ -30,6 +30,10 @@ _READ_BY: dict[str, tuple[RowKind, ...]] = {
     "label_column": ("classes", "tags", "spans", "images"),
     "question_column": ("spans",),
     "image_column": ("images",),
+    **dict.fromkeys(
+        ("text_column", "tokenizer", "vocab_size", "length"),
+        ("text", "pairs", "classes", "tags", "spans"),
+    ),
     "packing": ("text",),
     "separate_documents": ("text",),
 }

@@ -237,16 +237,16 @@ def _batch(model: Transformer, task: Task, batch: Any) -> Batch:
 
 
 def _task(model: Transformer, name: str | None) -> Task:
-    architecture = model.config.architecture
-    fitting = [task for task in TASKS.values() if architecture in task.architectures]
-    if name is None:
+    architecture, head = model.config.architecture, model.config.head
+    fitting = [task for task in TASKS.values() if (architecture, head) in task.models]
+    if name is None and fitting:
         return fitting[0]
-    if name not in TASKS:
+    if name is not None and name not in TASKS:
         hint = near_matches(name, TASKS)
         raise ConfigError(f"task = {name!r} is not known{hint}; tasks: {choices(TASKS)}")
-    if TASKS[name] not in fitting:
+    if name is None or TASKS[name] not in fitting:
         raise ConfigError(
-            f"task = {name!r} does not go with a model of architecture = {architecture!r}; "
-            f"use {choices(task.name for task in fitting)}"
+            f"task = {name!r} does not go with a model of architecture = {architecture!r} and "
+            f"head = {head!r}; use {choices(task.name for task in fitting)}"
         )
     return TASKS[name]

@@ -46,9 +46,10 @@ class Task:
             step of None is the end of any schedule.
         metrics: `metrics(nats a token, bytes a token or None, **hits a token) -> figures`.
         show: a training row, as a batch of one, in lines of text; `zoo.data.preview.Show`.
+        models: (architecture, head) of those that can learn it, the usual one first.
         rows: what the data room reads for it.
         needs: special tokens, of `zoo.data.tokenizers.SPECIAL`.
-        architectures: of the models that can learn it, the usual one first.
+        token_types: kinds of token that its batches tell apart.
         hits: sums that its loss gives beside nats, all of them at most one a token.
         continues_text: whether a finished run can go on from a prompt.
     """
@@ -60,8 +61,9 @@ class Task:
     loss: Callable[..., Loss]
     metrics: Callable[..., dict[str, float]]
     show: Show
+    models: tuple[tuple[str, str], ...]
     rows: RowKind = "text"
     needs: tuple[str, ...] = ()
-    architectures: tuple[str, ...] = ("decoder",)
+    token_types: int = 1
     hits: tuple[str, ...] = ()
     continues_text: bool = False

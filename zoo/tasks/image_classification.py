@@ -54,7 +54,7 @@ IMAGE_CLASSIFICATION = Task(
     loss=entropy_loss(inputs, ranked=True),
     metrics=accuracy,
     show=show,
+    models=(("vision", "image_classification"),),
     rows="images",
     hits=("correct",),
-    architectures=("vision",),
 )

@@ -72,5 +72,6 @@ LANGUAGE_MODEL = Task(
     loss=entropy_loss(inputs),
     metrics=metrics,
     show=show_text,
+    models=(("decoder", "language_model"),),
     continues_text=True,
 )

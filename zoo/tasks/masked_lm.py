@@ -100,7 +100,7 @@ MASKED_LM = Task(
     loss=entropy_loss(inputs, ranked=True),
     metrics=metrics,
     show=show,
+    models=(("encoder", "masked_lm"),),
     needs=("mask",),
-    architectures=("encoder",),
     hits=("correct",),
 )

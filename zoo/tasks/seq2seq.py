@@ -86,7 +86,7 @@ SEQ2SEQ = Task(
     loss=entropy_loss(inputs),
     metrics=metrics,
     show=show,
+    models=(("encoder_decoder", "language_model"),),
     rows="pairs",
     needs=("begin", "end"),
-    architectures=("encoder_decoder",),
 )

@@ -57,8 +57,11 @@ SEQUENCE_CLASSIFICATION = Task(
     loss=entropy_loss(inputs, ranked=True),
     metrics=accuracy,
     show=show,
+    models=(
+        ("encoder", "sequence_classification"),
+        ("decoder", "sequence_classification"),
+    ),
     rows="classes",
     needs=("begin",),
     hits=("correct",),
-    architectures=("encoder",),
 )

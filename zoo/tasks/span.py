@@ -121,8 +121,9 @@ SPAN = Task(
     loss=loss,
     metrics=metrics,
     show=show,
+    models=(("encoder", "span"),),
     rows="spans",
     needs=("begin", "separator"),
+    token_types=2,
     hits=("correct", "exact"),
-    architectures=("encoder",),
 )

@@ -57,7 +57,7 @@ TOKEN_CLASSIFICATION = Task(
     loss=entropy_loss(inputs, ranked=True),
     metrics=accuracy,
     show=show,
+    models=(("encoder", "token_classification"),),
     rows="tags",
     hits=("correct",),
-    architectures=("encoder",),
 )

@@ -18,6 +18,7 @@ from zoo.models.config import ModelConfig
 from zoo.models.config import resolve as resolve_model
 from zoo.settings import at_least, check_types, flatten
 from zoo.tasks import TASKS
+from zoo.training.fit import check_ends, check_task
 from zoo.training.optim_config import OptimConfig, optimizer_defaults
 from zoo.training.schedules import recipe_warmup
 from zoo.training.sharding import MeshConfig
@@ -86,7 +87,7 @@ class TrainConfig:
         if self.task not in TASKS:
             hint = near_matches(self.task, TASKS)
             raise ConfigError(f"task = {self.task!r} is not known{hint}; tasks: {choices(TASKS)}")
-        check_task(self)
+        check_task(self.task, self.model)
         if self.parallel == "pmap" and self.mesh.fsdp != 1:
             raise ConfigError(
                 f"mesh.fsdp = {self.mesh.fsdp} with parallel = 'pmap': pmap replicates parameters; "
@@ -105,7 +106,7 @@ class TrainConfig:
                     f"use at most {longest}, or leave model.max_length out"
                 )
         window = self.model.window
-        if window is not None and window > self.data.length:
+        if TASKS[self.task].rows != "images" and window is not None and window > self.data.length:
             raise ConfigError(
                 f"model.window = {window} is longer than data.length = {self.data.length}; "
                 f"use at most {self.data.length}"
@@ -119,6 +120,7 @@ _KINDS: Mapping[str, type[Any]] = {
 # What fills a field that is left open, where that is not the rest of the run.
 _OPEN = {
     "model.vocab_size": "text",
+    "model.num_labels": "text",
     "model.embedding_norm": "variant",
     "model.final_norm": "variant",
     "model.qk_norm": "variant",
@@ -128,27 +130,34 @@ _UNKNOWN_FIELD = re.compile(
 )
 
 
-def resolve_run(config: TrainConfig, *, vocab_size: int | None = None) -> TrainConfig:
+def resolve_run(
+    config: TrainConfig,
+    *,
+    vocab_size: int | None = None,
+    num_labels: int | None = None,
+    image: tuple[int, int, int] | None = None,
+) -> TrainConfig:
     """The same run with nothing left open.
 
     Args:
-        vocab_size: of the text's tokenizer; None where the text has not been opened.
+        vocab_size, num_labels, image: of the data, see `zoo.training.fit.ends`; None where it
+            has not been opened, or has none.
 
     Raises:
         ZooError: on whatever cannot work.
     """
-    return _resolve(config, vocab_size)[0]
+    return _resolve(config, vocab_size, num_labels, image)[0]
 
 
 def origins(
-    asked: TrainConfig, *, typed: Collection[str] = (), vocab_size: int | None = None
+    asked: TrainConfig, *, typed: Collection[str] = (), **data: Any
 ) -> dict[str, tuple[Any, str]]:
     """Every dotted field of the resolved run with its value and where it came from.
 
     Args:
         asked: what the user gave, before resolving.
         typed: dotted fields that were given as flags.
-        vocab_size: as in `resolve_run`.
+        data: as in `resolve_run`.
 
     Returns:
         field to (value, origin). A field that was left open has the origin of what filled it:
@@ -160,7 +169,7 @@ def origins(
     Raises:
         ZooError: on whatever cannot work.
     """
-    resolved, filled = _resolve(asked, vocab_size)
+    resolved, filled = _resolve(asked, **data)
     given, plain = flatten(asked), flatten(TrainConfig())
 
     def origin(field: str) -> str:
@@ -246,15 +255,15 @@ def load_config(path: str | Path) -> TrainConfig:
     return made
 
 
-def _resolve(config: TrainConfig, vocab_size: int | None) -> tuple[TrainConfig, dict[str, str]]:
+def _resolve(
+    config: TrainConfig,
+    vocab_size: int | None = None,
+    num_labels: int | None = None,
+    image: tuple[int, int, int] | None = None,
+) -> tuple[TrainConfig, dict[str, str]]:
     """(the run with nothing left open, where each field that was open got its value)."""
     config.validate()
-    known = config.model.vocab_size
-    if known is not None and vocab_size is not None and known < vocab_size:
-        raise ConfigError(
-            f"model.vocab_size = {known} is smaller than the tokenizer's {vocab_size}; "
-            "use that or more, or leave it out"
-        )
+    check_ends(config.model, vocab_size=vocab_size, num_labels=num_labels, image=image)
     recipe = get_variant(config.model.variant).recipe
     optim, came_from = resolve_optim(config.optim, recipe, config.steps)
     every = config.eval_every or max(1, config.steps // 10)
@@ -262,7 +271,7 @@ def _resolve(config: TrainConfig, vocab_size: int | None) -> tuple[TrainConfig, 
         config,
         data_seed=config.seed if config.data_seed is None else config.data_seed,
         eval_every=every,
-        model=_resolved_model(config, vocab_size),
+        model=_resolved_model(config, vocab_size, num_labels),
         optim=optim,
         checkpoint=dataclasses.replace(config.checkpoint, every=config.checkpoint.every or every),
     )
@@ -274,11 +283,14 @@ def _resolve(config: TrainConfig, vocab_size: int | None) -> tuple[TrainConfig, 
     return resolved, filled
 
 
-def _resolved_model(config: TrainConfig, vocab_size: int | None = None) -> ModelConfig:
+def _resolved_model(
+    config: TrainConfig, vocab_size: int | None = None, num_labels: int | None = None
+) -> ModelConfig:
     """The run's model; what `create_model` calls d_model is model.d_model here."""
     model = dataclasses.replace(
         config.model,
         vocab_size=config.model.vocab_size or vocab_size,
+        num_labels=config.model.num_labels or num_labels,
         max_length=_max_length(config),
     )
     try:
@@ -287,19 +299,6 @@ def _resolved_model(config: TrainConfig, vocab_size: int | None = None) -> Model
         names = "|".join(field.name for field in dataclasses.fields(ModelConfig))
         message = re.sub(rf"(?<![\w.])({names})(?= = )", r"model.\1", str(error))
         raise ConfigError(message) from error
-
-
-def check_task(config: TrainConfig) -> None:
-    """Refuse a model that cannot learn the task, naming the nearest pairs that work."""
-    architecture, fits = config.model.architecture, TASKS[config.task].architectures
-    if architecture in fits:
-        return
-    others = [name for name, task in TASKS.items() if architecture in task.architectures]
-    raise ConfigError(
-        f"task = {config.task!r} cannot be learnt by model.architecture = {architecture!r}; "
-        f"use model.architecture = {choices(map(repr, fits))}"
-        + (f", or task = {choices(map(repr, others))}" if others else "")
-    )
 
 
 def _max_length(config: TrainConfig) -> int:

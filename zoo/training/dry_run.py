@@ -17,6 +17,7 @@ from zoo.layers import weight
 from zoo.layers.weight import Weight
 from zoo.models.transformer import declare
 from zoo.training.config import TrainConfig, origins
+from zoo.training.fit import ends
 from zoo.training.progress import format_duration
 from zoo.training.schedules import schedule
 from zoo.training.setup import Run, prepare
@@ -105,7 +106,7 @@ def dry_run(config: TrainConfig, typed: Collection[str] = ()) -> DryRun:
     peak = run.config.optim.lr or 0.0
     points = np.linspace(0, config.steps - 1, num=min(60, config.steps)).round().astype(int)
     return DryRun(
-        settings=origins(config, typed=typed, vocab_size=run.data.vocab_size),
+        settings=origins(config, typed=typed, **ends(run.data.spec)),
         parameters=_parameters(weights, shapes),
         flops_per_step=_flops(run),
         memory_bytes=_memory(run),

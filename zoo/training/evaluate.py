@@ -15,7 +15,8 @@ from zoo.data.loader import open_data
 from zoo.errors import ConfigError, choices
 from zoo.layers import weight
 from zoo.tasks import TASKS, Batch, Loss, Task
-from zoo.training.config import TrainConfig, check_task, from_dict
+from zoo.training.config import TrainConfig, from_dict
+from zoo.training.fit import check_ends, check_task
 from zoo.training.step import make_evaluator
 
 
@@ -60,7 +61,7 @@ def evaluate_workdir(
         ZooError: when the text cannot be opened.
     """
     config = from_dict(read_config(folder)) if config is None else config
-    check_task(config)
+    check_task(config.task, config.model)
     task = TASKS[config.task]
     model = load_pretrained(folder)
     data = open_data(config.data, needs=task.needs, kind=task.rows)
@@ -72,6 +73,7 @@ def evaluate_workdir(
             "use the tokenizer that it was trained with"
         )
     _check_labels(folder, data)
+    check_ends(model.config, vocab_size=None, num_labels=None, image=data.spec.image)
     figures, tokens = evaluate(
         make_evaluator(model, task),
         weight.split(model)[0],

@@ -110,7 +110,10 @@ def refuse_other_run(config: TrainConfig) -> None:
     """
     if (Path(config.workdir) / "config.json").exists():
         saved = read_config(config.workdir)
-        _check_settings(resolve_run(config, vocab_size=saved["model"]["vocab_size"]), saved)
+        known = saved["model"]
+        labels = known.get("num_labels") if config.model.num_labels is None else None
+        resolved = resolve_run(config, vocab_size=known["vocab_size"], num_labels=labels)
+        _check_settings(resolved, saved)
 
 
 def _check_settings(config: TrainConfig, settings: dict[str, Any]) -> None:

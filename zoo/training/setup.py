@@ -15,6 +15,7 @@ from zoo.layers import weight
 from zoo.models.transformer import Transformer, declare, initialiser
 from zoo.tasks import TASKS, Batch, Task
 from zoo.training.config import TrainConfig, resolve_run
+from zoo.training.fit import ends
 from zoo.training.optimizer import make_optimizer
 from zoo.training.schedules import schedule
 from zoo.training.sharding import (
@@ -85,7 +86,7 @@ def prepare(config: TrainConfig) -> Run:
     seed = config.seed if config.data_seed is None else config.data_seed
     task = TASKS[config.task]
     data = open_data(config.data, seed=seed, needs=task.needs, kind=task.rows)
-    config = resolve_run(config, vocab_size=data.vocab_size)
+    config = resolve_run(config, **ends(data.spec))
     model = declare(config.model)
     shapes, weights = weight.split(model)
     optim = config.optim
