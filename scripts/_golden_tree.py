@@ -40,7 +40,9 @@ class Golden:
     def save(self, path: Path, made_by: str) -> None:
         """An array file: `param:` and a path in our tree, `input:`, `output:`, two texts."""
         arrays = {f"param:{name}": array for name, array in flat(self.params)}
-        arrays |= {f"input:{name}": array.astype(np.int32) for name, array in self.inputs.items()}
+        for name, array in self.inputs.items():
+            pixels = array.dtype.kind == "f"  # else tokens, or what masks them
+            arrays[f"input:{name}"] = array.astype(np.float32 if pixels else np.int32)
         arrays |= {f"output:{name}": single(array) for name, array in self.outputs.items()}
         texts = {"config": json.dumps(dict(self.config)), "made_by": made_by}
         np.savez_compressed(path, **arrays, **{k: np.asarray(v) for k, v in texts.items()})

@@ -21,6 +21,7 @@ import _golden_stand_ins
 import _golden_torch
 import _golden_torchscale
 import _golden_transformers
+import _golden_vision
 import _golden_x_transformers
 import torch
 from _golden_tree import Maker
@@ -39,6 +40,7 @@ PACKAGES: dict[str, dict[str, Maker]] = {
         **_golden_originals.MAKERS,
         **_golden_transformers.MAKERS,
         **_golden_stand_ins.MAKERS,
+        **_golden_vision.MAKERS,
     },
 }
 
