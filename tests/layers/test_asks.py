@@ -60,6 +60,8 @@ def by_hand(p: Any, x: np.ndarray, asks: dict[str, Any]) -> np.ndarray:
         keys, values = k[:, head * KV // HEADS], v[:, head * KV // HEADS]
         for t in range(LENGTH):
             scores = keys[: t + 1] @ q[t, head] * asks.get("scale", DIM**-0.5)
+            if "score_scale" in asks:
+                scores = scores * min(np.exp(p["score_scale"][head]), 100.0)
             if "softcap" in asks:
                 scores = asks["softcap"] * np.tanh(scores / asks["softcap"])
             weights = np.exp(scores - scores.max())
@@ -76,6 +78,7 @@ def by_hand(p: Any, x: np.ndarray, asks: dict[str, Any]) -> np.ndarray:
         {"qk_norm_over": "width", "head_scale": True},
         {"qk_norm_over": "per_head", "scalar_biases": True},
         {"qk_unit": True, "qk_scale": Scale(0.5, 2.0), "scale": 1.7},
+        {"qk_unit": True, "score_scale": True, "scale": 1.0},
         {"softcap": 0.7},
     ],
     ids=lambda asks: "+".join(asks),

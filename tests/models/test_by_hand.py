@@ -24,7 +24,7 @@ from zoo.variants.registry import get_variant, list_variants
 
 Tree = dict[str, Any]
 Array = np.ndarray
-SLOT = NormSlot()
+SLOT, SITE = NormSlot(), Site("self_attention")
 PLAIN = [name for name in list_variants() if get_variant(name).stream == "plain"]
 
 
@@ -69,7 +69,13 @@ def turn(x: Array, theta: float) -> Array:
     return np.concatenate([turned.real, turned.imag], axis=-1)
 
 
-def attention(x: Array, params: Tree, config: ModelConfig, window: int | None) -> Array:
+def attention(
+    x: Array,
+    params: Tree,
+    config: ModelConfig,
+    window: int | None,
+    site: Site = SITE,
+) -> Array:
     batch, length, _ = x.shape
     head_dim = config.head_dim or config.d_model // config.num_heads
 
@@ -82,8 +88,13 @@ def attention(x: Array, params: Tree, config: ModelConfig, window: int | None) -
         q, k = norm(q, params["q_norm"], config), norm(k, params["k_norm"], config)
     if config.positions == "rotary":
         q, k = turn(q, config.rotary_theta), turn(k, config.rotary_theta)
+    if site.qk_unit:
+        q, k = (array / np.linalg.norm(array, axis=-1, keepdims=True) for array in (q, k))
     k, v = (np.repeat(array, q.shape[1] // k.shape[1], axis=1) for array in (k, v))
-    scores = q @ k.swapaxes(-1, -2) / math.sqrt(head_dim)
+    scale = 1 / math.sqrt(head_dim) if site.attention_scale is None else site.attention_scale
+    if site.score_scale:
+        scale = scale * np.minimum(np.exp(params["score_scale"]), 100.0)[:, None, None]
+    scores = q @ k.swapaxes(-1, -2) * scale
     distance = np.arange(length)[:, None] - np.arange(length)[None, :]
     keep = distance >= 0 if window is None else (distance >= 0) & (distance < window)
     scores = np.where(keep, scores, -np.inf)
@@ -123,7 +134,8 @@ def run_stack(
                 branch = mlp(y, params["branch"], config)
             else:
                 local = pattern[layer % len(pattern)] == "L"
-                branch = attention(y, params["branch"], config, config.window if local else None)
+                window = config.window if local else None
+                branch = attention(y, params["branch"], config, window, site)
             if site.norm_branch:
                 branch = norm(branch, slots["norm_branch"], config, site.norm_branch)
             start = y if site.skip_normed else x

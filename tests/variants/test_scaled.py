@@ -328,7 +328,7 @@ def moved(model: Transformer) -> dict[str, Any]:
 
 def run(model: Transformer, params: dict[str, Any]) -> tuple[Array, dict[str, Array]]:
     hidden, taps = jax.jit(lambda own: weight.bind(model, own).measure(IDS))(params)
-    return np.asarray(hidden), jax.tree.map(np.asarray, taps)
+    return np.asarray(hidden), jax.tree.map(np.asarray, taps["decoder"])
 
 
 def residuals(params: dict[str, Any]) -> list[dict[str, Any]]:
@@ -376,3 +376,26 @@ def test_layer_norm_scaling_is_pre_norm_with_smaller_gains_and_shifts() -> None:
         slots["norm_in"] = jax.tree.map(lambda a, f=factor: a * f, slots["norm_in"])
     want = run(model_of("pre_norm"), folded)[0]
     np.testing.assert_allclose(run(scaling, params)[0], want, atol=2e-5 * np.abs(want).max())
+
+
+def test_swin_v2_attends_by_cosine_with_a_factor_of_ten_and_at_most_a_hundred() -> None:
+    for site in sites("swin_v2_norm"):
+        assert (site.qk_unit, site.score_scale, site.attention_scale) == (True, True, 1.0)
+    model = model_of("swin_v2_norm")
+    params, weights = weight.split(model)
+    (declared,) = [w for w in jax.tree.leaves(weights) if w.role == "score_scale"]
+    assert math.exp(declared.start) == pytest.approx(10.0)
+    # Branches on, so that attention shows; beyond ln 100 the factor grows no more.
+    shown = weight.map_weights(
+        lambda w, a: jnp.ones_like(a) if w.kind == "gain" else a, weights, params
+    )
+
+    def hidden(start: float) -> Array:
+        set_to = weight.map_weights(
+            lambda w, a: jnp.full_like(a, start) if w == declared else a, weights, shown
+        )
+        return run(model, set_to)[0]
+
+    low, top, above = hidden(math.log(10.0)), hidden(math.log(100.0)), hidden(7.0)
+    np.testing.assert_array_equal(top, above)
+    assert np.abs(top - low).max() > 1e-3

@@ -192,11 +192,14 @@ def model_of(spec: str) -> Transformer:
 def runner(spec: str, scheduled: bool) -> Any:
     """Compiled (params, step) to (hidden, taps); without a step where not scheduled."""
     model = model_of(spec)
-    return jax.jit(
-        lambda params, step: weight.bind(model, params).measure(
-            IDS, step=step if scheduled else None
-        )
-    )
+
+    @jax.jit
+    def run(params: dict[str, Any], step: jax.Array) -> Any:
+        bound = weight.bind(model, params)
+        hidden, taps = bound.measure(IDS, step=step if scheduled else None)
+        return hidden, taps["decoder"]
+
+    return run
 
 
 def test_branch_norm_starts_as_one_norm_and_ends_as_post_norm() -> None:

@@ -8,6 +8,7 @@ two equal.
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Literal
 
 import jax
@@ -25,6 +26,7 @@ NormOver = Literal["head", "per_head", "width"]
 
 # Scores of masked pairs: finite, so that a fully masked row gives no NaN.
 _MASKED = -1e30
+_LARGEST_LOG_SCALE = math.log(100.0)
 # From this length on, causal attention on CPU skips the key blocks that no query
 # of a block may see: it halves the work, and below it the extra calls cost more.
 _BLOCKED_LENGTH, _BLOCKS = 512, 4
@@ -238,6 +240,7 @@ class Attention(nnx.Module):
         qk_scale: Scale | None = None,
         scale: float | None = None,
         head_scale: bool = False,
+        score_scale: bool = False,
         scalar_biases: bool = False,
         softcap: float | None = None,
     ) -> None:
@@ -252,6 +255,8 @@ class Attention(nnx.Module):
             qk_scale: a learned vector on queries and on keys, after that.
             scale: of the scores; None: head_dim^-0.5.
             head_scale: a learned scalar on each head's output (2110.09456).
+            score_scale: a learned factor exp(min(s, ln 100)) on each head's scores, 10 at the
+                start (2111.09883, section 3.2 and the authors' code).
             scalar_biases: a learned scalar before each matrix (Fixup, 1901.09321).
             softcap: c of c tanh(score / c) (Gemma 2, 2408.00118).
         """
@@ -287,6 +292,10 @@ class Attention(nnx.Module):
             self.head_scale = weight.vector(
                 "head_scale", num_heads, "heads", kind="multiplier", start=1.0
             )
+        if score_scale:
+            self.score_scale = weight.vector(
+                "score_scale", num_heads, "heads", kind="multiplier", start=math.log(10.0)
+            )
         if scalar_biases:
             self.bias_in = weight.scalar("scalar_bias", kind="bias")
             self.bias_out = weight.scalar("scalar_bias", kind="bias")
@@ -319,6 +328,9 @@ class Attention(nnx.Module):
             q_bhtd, k_bgsd = unit(q_bhtd), unit(k_bgsd)
         if hasattr(self, "qk_scale"):
             q_bhtd, k_bgsd = self._scaled(q_bhtd), self._scaled(k_bgsd)
+        if hasattr(self, "score_scale"):
+            factor = jnp.exp(jnp.minimum(self.score_scale[...], _LARGEST_LOG_SCALE))
+            q_bhtd = q_bhtd * factor.astype(q_bhtd.dtype)[:, None, None]
         mixed_bhtd = attend(
             *(checkpoint_name(array, "qkv") for array in (q_bhtd, k_bgsd, v_bgsd)),
             scale=self.scale,

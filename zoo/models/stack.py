@@ -284,6 +284,7 @@ def _branch(site: Site, config: ModelConfig) -> nnx.Module:
         qk_scale=_scale(site.qk_scale),
         scale=site.attention_scale,
         head_scale=site.head_scale,
+        score_scale=site.score_scale,
         scalar_biases=site.scalar_biases,
     )
 

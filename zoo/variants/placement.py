@@ -121,6 +121,7 @@ class Site:
         qk_scale: asked of attention: a learned vector on queries and keys, after positions.
         attention_scale: factor on the scores; None: head_dim^-0.5.
         head_scale: asked of attention: a learned scalar for each head's output.
+        score_scale: asked of attention: a learned scalar for each head's scores, from 10 on.
         hidden_scale: asked of the MLP: learned vectors on what enters the activation.
         scalar_biases: asked of F: a learned scalar before each of its operations.
         norms: (role, slot): norms of the stream's own.
@@ -146,6 +147,7 @@ class Site:
     qk_scale: Multiplier | None = None
     attention_scale: float | None = None
     head_scale: bool = False
+    score_scale: bool = False
     hidden_scale: Multiplier | None = None
     scalar_biases: bool = False
     norms: tuple[tuple[str, NormSlot], ...] = ()
@@ -206,7 +208,7 @@ class Site:
             self.skip_normed,
             None if self.gate is None else (self.gate.form, self.gate.on, self.gate.temperature),
             (self.v_norm, self.qk_unit, self.qk_scale, self.attention_scale),
-            (self.head_scale, self.hidden_scale, self.scalar_biases),
+            (self.head_scale, self.score_scale, self.hidden_scale, self.scalar_biases),
             tuple(name for name, _ in self.constants),
             self.traits,
         )

@@ -10,7 +10,14 @@ from zoo.variants.variant import Context, Recipe, Variant
 
 
 def _swin_v2_norm(context: Context) -> Site:
-    return Site(context.sublayer, norm_branch=NormSlot(0.0), qk_norm=True)
+    # Scores are cosines times a learned factor, so that nothing divides by the width of a head.
+    return Site(
+        context.sublayer,
+        norm_branch=NormSlot(0.0),
+        qk_unit=True,
+        score_scale=True,
+        attention_scale=1.0,
+    )
 
 
 def _layer_scale(context: Context, *, start: float) -> Site:
@@ -37,8 +44,9 @@ def _check_start(*, start: float) -> None:
 SMALL_START: tuple[Variant, ...] = (
     Variant(
         name="swin_v2_norm",
-        summary="norm on the branch's output, with gain and shift 0 at the start",
-        equation="x' = x + N(F(x)), gain of N 0 at the start;  y = N_final(x_S)",
+        summary="norm on the branch's output, with gain 0 at the start; attention by cosine",
+        equation="x' = x + N(F(x)), gain of N 0 at the start, softmax(s cos(q, k)), s learned and "
+        "at most 100;  y = N_final(x_S)",
         law=_swin_v2_norm,
         final_norm="required",
         paper=papers.SWIN_V2,
@@ -46,11 +54,11 @@ SMALL_START: tuple[Variant, ...] = (
             schedule="cosine",
             source="2111.09883: AdamW with a cosine schedule; its rates are those of vision",
         ),
-        failure="without bounded attention scores the gradient explodes with depth",
+        failure="with unbounded scores in place of cosines the gradient explodes with depth",
         note=(
-            "The largest Swin V2 models have one more norm on the stream every six layers. "
-            "Attention is by cosine there, with a learned scale; here queries and keys have "
-            "their norms, which bounds the scores likewise."
+            "The largest Swin V2 models have one more norm on the stream every six layers, and all "
+            "of them biases by relative position; both are left out here. The shift of the norm "
+            "starts at 0 as well, as always."
         ),
         used_by=("Swin Transformer V2",),
     ),
