@@ -260,7 +260,10 @@ def ngpt() -> Golden:
 
     params = {
         "stack": blocks([sublayers(layer) for layer in layers]),
-        "logit_scale": single(head.logit_scale * head.logit_scale_factor / D_MODEL**0.5),
+        "head": {
+            **linear(head),
+            "logit_scale": single(head.logit_scale * head.logit_scale_factor / D_MODEL**0.5),
+        },
     }
     return _golden("ngpt", ends, params, ids, hidden, head(hidden), num_kv_heads=NUM_HEADS)
 
