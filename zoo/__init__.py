@@ -13,6 +13,7 @@ _HOMES = {
     "ModelConfig": "zoo.models.config",
     "create_model": "zoo.models.presets",
     "list_models": "zoo.models.presets",
+    "profile": "zoo.models.profile",
     "Variant": "zoo.variants.variant",
     "Placement": "zoo.variants.placement",
     "Residual": "zoo.variants.residual",
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from zoo.models.config import ModelConfig as ModelConfig
     from zoo.models.presets import create_model as create_model
     from zoo.models.presets import list_models as list_models
+    from zoo.models.profile import profile as profile
     from zoo.training.config import TrainConfig as TrainConfig
     from zoo.training.loop import train as train
     from zoo.variants.describe import describe as describe

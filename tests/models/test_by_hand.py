@@ -29,10 +29,15 @@ PLAIN = [name for name in list_variants() if get_variant(name).stream == "plain"
 
 
 def norm(x: Array, params: Tree, config: ModelConfig, slot: NormSlot = SLOT) -> Array:
-    if config.norm == "layer_norm":
+    kind = slot.kind or config.norm
+    if kind in ("layer_norm", "center_norm"):
         x = x - x.mean(-1, keepdims=True)
-    x = x / np.sqrt((x * x).mean(-1, keepdims=True) + config.norm_eps)
-    return (x * params["gain"] + params.get("bias", 0.0)) * slot.scale
+    if kind == "center_norm":
+        x = x * config.d_model / (config.d_model - 1)
+    else:
+        eps = config.norm_eps if slot.eps is None else slot.eps
+        x = x / np.sqrt((x * x).mean(-1, keepdims=True) + eps)
+    return (x * params.get("gain", 1.0) + params.get("bias", 0.0)) * slot.scale
 
 
 def linear(x: Array, params: Tree) -> Array:
@@ -51,14 +56,15 @@ def activate(x: Array, activation: str) -> Array:
 
 
 def mlp(x: Array, params: Tree, config: ModelConfig) -> Array:
+    x = x + params.get("bias_in", 0.0)
     hidden = linear(x, params["w1"])
     if config.gated:
         hidden = activate(linear(x, params["gate"]), config.activation) * hidden
     else:
-        hidden = activate(hidden, config.activation)
+        hidden = activate(hidden + params.get("bias_mid", 0.0), config.activation)
     if "inner_norm" in params:
         hidden = norm(hidden, params["inner_norm"], config)
-    return linear(hidden, params["w2"])
+    return linear(hidden + params.get("bias_out", 0.0), params["w2"])
 
 
 def turn(x: Array, theta: float) -> Array:
@@ -80,12 +86,14 @@ def attention(
     head_dim = config.head_dim or config.d_model // config.num_heads
 
     def heads(name: str) -> Array:
-        y = linear(x, params[name])
+        y = linear(x + params.get("bias_in", 0.0), params[name])
         return y.reshape(batch, length, -1, head_dim).transpose(0, 2, 1, 3)
 
     q, k, v = heads("q"), heads("k"), heads("v")
     if config.qk_norm:
         q, k = norm(q, params["q_norm"], config), norm(k, params["k_norm"], config)
+    if "v_norm" in params:
+        v = norm(v, params["v_norm"], config)
     if config.positions == "rotary":
         q, k = turn(q, config.rotary_theta), turn(k, config.rotary_theta)
     if site.qk_unit:
@@ -100,10 +108,11 @@ def attention(
     scores = np.where(keep, scores, -np.inf)
     weights = np.exp(scores - scores.max(-1, keepdims=True))
     mixed = weights / weights.sum(-1, keepdims=True) @ v
+    mixed = mixed * np.reshape(params.get("head_scale", 1.0), (-1, 1, 1))
     mixed = mixed.transpose(0, 2, 1, 3).reshape(batch, length, -1)
     if "inner_norm" in params:
         mixed = norm(mixed, params["inner_norm"], config)
-    return linear(mixed, params["o"])
+    return linear(mixed + params.get("bias_out", 0.0), params["o"])
 
 
 def cut(blocks: Tree, weights: Tree, depth: int) -> list[list[Tree]]:
@@ -121,6 +130,17 @@ def cut(blocks: Tree, weights: Tree, depth: int) -> list[list[Tree]]:
     return [list(layer.values()) for layer in layers]
 
 
+def gated(x: Array, branch: Array, slots: Tree, site: Site, on: str) -> tuple[Array, Array]:
+    """x and the branch after the site's gate, if it acts here: on the `skip` or on the `sum`."""
+    if site.gate is None:
+        return x, branch
+    if site.gate.form == "straight_through":
+        g = slots["gate"]
+        return (x * (1 - g / (1 + np.exp(-g))) if site.gate.on == on else x), branch
+    b = 1 / (1 + np.exp(-slots["gate"] / site.gate.temperature))
+    return (x * np.sqrt(np.maximum(1 - b * b, 1e-3)), b * branch) if on == "skip" else (x, branch)
+
+
 def run_stack(
     x: Array, stack: Tree, weights: Tree, placement: StackPlacement, config: ModelConfig
 ) -> tuple[Array, dict[str, Array]]:
@@ -128,7 +148,7 @@ def run_stack(
     parts = cut(stack["blocks"], weights["blocks"], len(placement.layers))
     for layer, (sites, own) in enumerate(zip(placement.layers, parts, strict=True)):
         for site, params in zip(sites, own, strict=True):
-            slots = params["residual"]
+            slots = params.get("residual", {})  # nothing learned, nothing there
             y = norm(x, slots["norm_in"], config, site.norm_in) if site.norm_in else x
             if site.sublayer == "mlp":
                 branch = mlp(y, params["branch"], config)
@@ -137,11 +157,11 @@ def run_stack(
                 window = config.window if local else None
                 branch = attention(y, params["branch"], config, window, site)
             if site.norm_branch:
-                branch = norm(branch, slots["norm_branch"], config, site.norm_branch)
-            start = y if site.skip_normed else x
+                branch = norm(branch, slots.get("norm_branch", {}), config, site.norm_branch)
+            start, branch = gated(y if site.skip_normed else x, branch, slots, site, "skip")
             skip = (slots["skip"] if site.skip.learned else site.skip.value) * start
             branch = (slots["branch"] if site.branch.learned else site.branch.value) * branch
-            x = skip + branch
+            x, _ = gated(skip + branch, branch, slots, site, "sum")
             if site.norm_out:
                 x = norm(x, slots["norm_out"], config, site.norm_out)
             size = [np.sqrt((array**2).mean()) for array in (x, branch, skip)]
@@ -164,13 +184,14 @@ def run_model(
             np.arange(0, config.d_model, 2) / config.d_model
         )
         x = x + np.stack([np.sin(angles), np.cos(angles)], -1).reshape(length, -1)
+    x = x * placement.embedding_multiplier
     if config.embedding_norm:
-        x = norm(x, params["embedding_norm"], config)
+        x = norm(x, params.get("embedding_norm", {}), config, placement.embedding_slot)
     x, taps = run_stack(x, params["stack"], case.weights["stack"], placement, config)
     if config.final_norm:
-        x = norm(x, params["final_norm"], config)
+        x = norm(x, params.get("final_norm", {}), config, placement.final_slot)
     logits = x @ table.T if config.tie_embeddings else linear(x, params["head"])
-    return x, logits, taps
+    return x, logits * placement.logit_scale.value, taps
 
 
 def assert_equal_to_hand(case: Any, ids: jax.Array) -> None:

@@ -41,13 +41,15 @@ def test_json_covers_every_layer_once(name: str, architecture: Any) -> None:
 @pytest.mark.parametrize("name", EVERY)
 def test_text_shows_what_the_variant_says_of_itself(name: str) -> None:
     variant = get_variant(name)
-    words = " ".join(str(zoo.describe(name)).split())
+    described = zoo.describe(name)
+    words = " ".join(str(described).split())
     for part in (name, variant.summary, variant.equation, variant.failure, variant.paper.title):
         assert " ".join(part.split()) in words
     assert variant.recipe.source in words
     assert all(alias in words for alias in variant.aliases)
-    assert f"final norm {variant.final_norm}" in words
-    assert f"embedding norm {variant.embedding_norm}" in words
+    stack = described.placement.stack("decoder")
+    assert f"final norm {stack.final_norm}" in words
+    assert f"embedding norm {stack.embedding_norm}" in words
 
 
 @pytest.mark.parametrize("name", EVERY)

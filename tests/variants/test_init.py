@@ -81,13 +81,26 @@ def test_every_role_in_every_layer_has_the_deviation_of_its_paper(variant: str) 
     assert sum(a.size for a in pooled["w1"]) == 2 * sum(a.size for a in pooled["w2"])
 
 
+def base_deviations(kind: str | None) -> dict[str, float]:
+    """By role, at d_ff = 4 d_model."""
+    wide = 4 * WIDTH
+    match kind:
+        case "normal":
+            return dict.fromkeys(XAVIER, ModelConfig().init_std)
+        case "lecun_normal":
+            return dict.fromkeys(XAVIER, WIDTH**-0.5) | {"w2": wide**-0.5}
+        case "spectral_normal":
+            return {}  # by singular values: tests/variants/test_initialised.py
+    return {**XAVIER, **dict.fromkeys(("w1", "w2"), math.sqrt(2 / (WIDTH + wide)))}
+
+
 @pytest.mark.parametrize("variant", list_variants())
 def test_every_weight_starts_where_its_placement_says(variant: str) -> None:
     model = declare(
         ModelConfig(variant=variant, d_model=WIDTH, num_layers=DEPTH, num_heads=2, max_length=32)
     )
     stack = model.placement.stack("decoder")
-    base = {**XAVIER, "w1": math.sqrt(2 / (5 * WIDTH)), "w2": math.sqrt(2 / (5 * WIDTH))}
+    base = base_deviations(model.placement.base_init)
     _, weights = weight.split(model)
     params = initialiser(model)(jax.random.key(0))
     for declared, array in zip(jax.tree.leaves(weights), jax.tree.leaves(params), strict=True):

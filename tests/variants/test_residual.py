@@ -149,7 +149,7 @@ def test_init_gain_is_what_a_model_is_drawn_with(name: str) -> None:
 
 @pytest.mark.parametrize("name", PLAIN)
 def test_layer_may_be_left_out_only_where_all_layers_are_alike(name: str) -> None:
-    stack = get_variant(name).resolve("decoder", num_decoder_layers=DEPTH)
+    stack = get_variant(name).resolve("decoder", num_decoder_layers=DEPTH, d_model=WIDTH)
     sites = {layer[1] for layer in stack.stack("decoder").layers}
     try:
         site = Residual(name, num_layers=DEPTH, d_model=WIDTH).site

@@ -22,7 +22,7 @@ from zoo.variants.streams import STREAMS, Carry, Numbers, StreamEnds, Tap
 from zoo.variants.streams.base import ramped
 
 Taps = dict[str, jax.Array]
-Measure = Literal["figures", "arrays"]
+Measure = Literal["figures", "arrays", "profile"]
 
 # What the backward pass of a scanned layer finds saved with remat = "selective";
 # everything else is cheap to compute again.
@@ -193,8 +193,11 @@ class Stack(nnx.Module):
 
         Args:
             step: of the optimizer, for scheduled multipliers; None: the end of their schedules.
-            measure: what to measure, see `Tap`; None: nothing.
+            measure: what to measure, see `Tap`; None: nothing. `profile` runs with skips that
+                make every sum of unit variance, and gives them as `skip`.
         """
+        if measure == "profile":
+            return self._profile(x, scope, placement, config, key)
 
         def run(layer: Layer, carry: Carry, scope: Scope, own: LayerInputs) -> tuple[Carry, Taps]:
             return layer(carry, scope, own, measure=measure)
@@ -202,23 +205,20 @@ class Stack(nnx.Module):
         carry, measured = self._run(run, self.ends.open(x), scope, placement, config, step, key)
         return self.ends.close(carry), measured
 
-    def profile(
+    def _profile(
         self,
         x: jax.Array,
         scope: Scope,
-        *,
         placement: StackPlacement,
         config: ModelConfig,
-        key: jax.Array | None = None,
-    ) -> tuple[jax.Array, jax.Array]:
-        """(output, [layers, sublayers] skips): the skips that make every sum of unit variance."""
-
+        key: jax.Array | None,
+    ) -> tuple[jax.Array, Taps]:
         def run(layer: Layer, carry: Carry, scope: Scope, own: LayerInputs) -> tuple[Carry, Taps]:
             return layer.profile(carry, scope, own)
 
         carry = (self.ends.open(x), jnp.ones((), jnp.float32))
         (x, _), measured = self._run(run, carry, scope, placement, config, None, key)
-        return self.ends.close(x), measured["skip"]
+        return self.ends.close(x), measured
 
     def _run(
         self,

@@ -13,6 +13,7 @@ from zoo.checkpoints import Checkpoints, check_identity
 from zoo.checkpoints.pretrained import load_pretrained, read_config
 from zoo.errors import CheckpointError, ConfigError
 from zoo.layers import weight
+from zoo.models.profile import profiled
 from zoo.settings import flatten
 from zoo.training.config import TrainConfig, resolve_run
 from zoo.training.schedules import extendable
@@ -97,9 +98,20 @@ def starting_point(run: Run, workdir: Path) -> tuple[int, State, Totals]:
                 _check_resume(run, meta)
                 state = checkpoints.restore(step, run.template)
                 return step, state, Totals(meta["tokens"], meta["seconds"])
-    source = run.config.init_from
-    loaded = {} if source is None else _loaded(run, source)
-    return 0, run.initial_state() | loaded, Totals()
+    state, source = run.initial_state(), run.config.init_from
+    if source is not None:
+        return 0, state | _loaded(run, source), Totals()
+    return 0, state | _profiled(run, state), Totals()
+
+
+def _profiled(run: Run, state: State) -> State:
+    """Parameters (and their average) set from the first batch, where the placement asks for it."""
+    if "profile" not in run.model.placement.hooks:
+        return {}
+    batch = run.spread(run.task.batch(run.data.train_batch(0), run.data.spec))
+    key = jax.random.key(run.config.seed)
+    params = profiled(run.model, state["params"], run.task.inputs(batch), key)
+    return _with_average(run, params)
 
 
 def refuse_other_run(config: TrainConfig) -> None:
@@ -169,10 +181,15 @@ def _loaded(run: Run, source: str) -> State:
         {"placement": model.placement.to_json()}, {"placement": run.model.placement.to_json()}
     )
     shardings = jax.tree.map(lambda leaf: leaf.sharding, run.template["params"])
-    loaded = {"params": jax.device_put(weight.split(model)[0], shardings)}
+    return _with_average(run, jax.device_put(weight.split(model)[0], shardings))
+
+
+def _with_average(run: Run, params: dict[str, Any]) -> State:
+    """The part of a state that starts as these parameters."""
+    begun = {"params": params}
     if "ema" in run.template:
-        loaded["ema"] = jax.tree.map(jnp.copy, loaded["params"])
-    return loaded
+        begun["ema"] = jax.tree.map(jnp.copy, params)
+    return begun
 
 
 def _difference(saved: dict[str, Any], asked: dict[str, Any], fields: list[str]) -> str:

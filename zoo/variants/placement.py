@@ -16,7 +16,7 @@ from zoo.variants import serial
 
 Presence = Literal["required", "forbidden", "free"]
 Learned = Literal["scalar", "vector"]
-BaseInit = Literal["lecun_normal", "spectral_normal"]
+BaseInit = Literal["normal", "lecun_normal", "spectral_normal"]
 Hook = Literal["profile", "sphere"]
 Option = bool | int | float | str | tuple[float, ...]
 Start = float | tuple[float, ...]

@@ -8,14 +8,24 @@ wiring can be seen at once.
 """
 
 from zoo.variants.plain.classic import CLASSIC
+from zoo.variants.plain.initialised import INITIALISED
+from zoo.variants.plain.inner import INNER
+from zoo.variants.plain.learned import LEARNED, gated_around
 from zoo.variants.plain.scaled import SCALED
 from zoo.variants.plain.scheduled import SCHEDULED, scheduled_around
 from zoo.variants.plain.small_start import SMALL_START
 from zoo.variants.variant import Variant
 
 # What can be put around another placement sees these, and not each other.
-_BASES: tuple[Variant, ...] = (*CLASSIC, *SCALED, *SMALL_START)
+_BASES: tuple[Variant, ...] = (*CLASSIC, *SCALED, *SMALL_START, *INNER)
 
-PLAIN: tuple[Variant, ...] = (*_BASES, *SCHEDULED, *scheduled_around(_BASES))
+PLAIN: tuple[Variant, ...] = (
+    *_BASES,
+    *LEARNED,
+    *INITIALISED,
+    *SCHEDULED,
+    *scheduled_around(_BASES),
+    *gated_around(_BASES),
+)
 
 __all__ = ["PLAIN"]

@@ -52,3 +52,11 @@ def base_site(tables: Sequence[Variant], spec: str, context: Context) -> Site:
 def base_ends(tables: Sequence[Variant], spec: str, context: Context) -> StackPlacement:
     """The ends of the base's stack."""
     return base_of(tables, spec).stack_ends(context)
+
+
+def refuse_parallel(context: Context, variant: str, reason: str, nearest: str) -> None:
+    """VariantError where attention and MLP are one sublayer, for laws that tell them apart."""
+    if context.sublayer == "parallel":
+        raise VariantError(
+            f"layout = parallel: {variant} {reason}; use layout = sequential, or {nearest}"
+        )
