@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import math
 from collections.abc import Callable
@@ -15,7 +16,7 @@ import pytest
 from zoo.errors import VariantError
 from zoo.layers import weight
 from zoo.models.config import ModelConfig
-from zoo.models.transformer import Transformer, build
+from zoo.models.transformer import Transformer, build, declare
 from zoo.variants.placement import Placement, Site
 from zoo.variants.registry import get_variant
 from zoo.variants.residual import Residual
@@ -399,3 +400,45 @@ def test_swin_v2_attends_by_cosine_with_a_factor_of_ten_and_at_most_a_hundred() 
     low, top, above = hidden(math.log(10.0)), hidden(math.log(100.0)), hidden(7.0)
     np.testing.assert_array_equal(top, above)
     assert np.abs(top - low).max() > 1e-3
+
+
+def logits_of(model: Transformer, params: dict[str, Any]) -> Array:
+    return np.asarray(jax.jit(lambda own: weight.bind(model, own)(IDS))(params))
+
+
+def test_multipliers_of_embedding_and_logits_are_those_of_the_weights() -> None:
+    plain = model_of("scaled_residual")
+    params = moved(plain)
+    both = "scaled_residual(embedding_multiplier=4.0, logit_multiplier=0.125)"
+    got = logits_of(model_of(both), params)
+    larger = params | {"embedding": jax.tree.map(lambda a: 4.0 * a, params["embedding"])}
+    # Powers of two, so that all that differs is how XLA fuses the sums.
+    np.testing.assert_allclose(got, 0.125 * logits_of(plain, larger), atol=1e-6)
+    assert np.abs(got - 0.125 * logits_of(plain, params)).max() > 1e-3
+
+
+def test_glm_shrinks_the_gradient_of_the_embedding_and_nothing_else() -> None:
+    glm = model_of("glm_deep_norm")
+    ((name, stack),) = glm.placement.stacks
+    stack = dataclasses.replace(stack, embedding_gradient=1.0)
+    whole = declare(glm.config, dataclasses.replace(glm.placement, stacks=((name, stack),)))
+    params = moved(glm)
+
+    def gradients(model: Transformer) -> tuple[jax.Array, dict[str, Any]]:
+        def loss(own: dict[str, Any]) -> jax.Array:
+            return jnp.sum(jax.nn.log_softmax(weight.bind(model, own)(IDS))[..., 0])
+
+        return jax.jit(jax.value_and_grad(loss))(params)
+
+    value, shrunk = gradients(glm)
+    same, full = gradients(whole)
+    np.testing.assert_allclose(value, same, rtol=1e-6)
+    for got, want in zip(
+        jax.tree.leaves(shrunk.pop("embedding")),
+        jax.tree.leaves(full.pop("embedding")),
+        strict=True,
+    ):
+        np.testing.assert_allclose(got, 0.1 * want, rtol=1e-4, atol=1e-6)
+        assert np.abs(want).max() > 1e-2
+    for got, want in zip(jax.tree.leaves(shrunk), jax.tree.leaves(full), strict=True):
+        np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-4)
