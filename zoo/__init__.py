@@ -19,6 +19,7 @@ _HOMES = {
     "Residual": "zoo.variants.residual",
     "ResidualStack": "zoo.variants.residual",
     "init_gain": "zoo.variants.residual",
+    "audit": "zoo.variants.audit",
     "describe": "zoo.variants.describe",
     "get_variant": "zoo.variants.registry",
     "list_variants": "zoo.variants.registry",
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from zoo.models.profile import profile as profile
     from zoo.training.config import TrainConfig as TrainConfig
     from zoo.training.loop import train as train
+    from zoo.variants.audit import audit as audit
     from zoo.variants.describe import describe as describe
     from zoo.variants.placement import Placement as Placement
     from zoo.variants.registry import get_variant as get_variant

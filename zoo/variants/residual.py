@@ -63,7 +63,7 @@ class Residual(nnx.Module):
             VariantError: when the law needs `layer` and none is given, the variant carries more
                 than x along the stack, or a name is unknown.
         """
-        context = _context(
+        context = stack_context(
             num_layers=num_layers,
             num_encoder_layers=num_encoder_layers,
             layer=layer,
@@ -146,7 +146,7 @@ class ResidualStack(nnx.Module):
         Raises:
             VariantError: on an unknown name, or where the variant does not go with the rest.
         """
-        context = _context(
+        context = stack_context(
             num_layers=num_layers,
             num_encoder_layers=num_encoder_layers,
             layer=None,
@@ -301,7 +301,7 @@ def init_gain(
     chosen = get_variant(variant)
     at_ends = role in ("emb", "pos", "head")
     sublayer = "mlp" if role in ("w1", "w2") else "self_attention"
-    context = _context(
+    context = stack_context(
         num_layers=num_layers,
         num_encoder_layers=num_encoder_layers,
         layer=layer,
@@ -356,7 +356,7 @@ def _numbers(site: Site, step: jax.Array | None) -> Numbers:
     return numbers
 
 
-def _context(
+def stack_context(
     *,
     num_layers: int,
     num_encoder_layers: int | None,
