@@ -14,7 +14,7 @@ import pytest
 from zoo.errors import VariantError
 from zoo.layers import weight
 from zoo.layers.attention import Scope
-from zoo.models.config import ModelConfig
+from zoo.models.config import ModelConfig, place
 from zoo.models.stack import Layer, LayerInputs, Sublayer
 from zoo.models.transformer import Transformer, build
 from zoo.variants.placement import Multiplier, NormSlot, Ramp, Site, StackPlacement
@@ -28,10 +28,26 @@ DEPTH, WIDTH = 4, 8
 PLACE: dict[str, Any] = {"num_layers": DEPTH, "d_model": WIDTH, "d_ff": 4 * WIDTH, "num_heads": 2}
 
 
-def tiny(variant: str, **choices: Any) -> Transformer:
+def ends_law(context: Context) -> StackPlacement:
+    return StackPlacement(
+        embedding_norm="required",
+        final_norm="required",
+        embedding_slot=NormSlot(scale=2.0),
+        final_slot=NormSlot(gain=3.0),
+        embedding_multiplier=5.0,
+        embedding_gradient=0.25,
+        init_gains=(("emb", 0.5), ("head", 1.0 / context.num_layers)),
+    )
+
+
+WITH_ENDS = dataclasses.replace(
+    get_variant("post_norm"), name="with_ends", aliases=(), ends=ends_law
+)
+
+
+def tiny(variant: str | Variant) -> Transformer:
     """A model whose layers are run one by one, so that nothing is compiled for it alone."""
     config = ModelConfig(
-        variant=variant,
         d_model=WIDTH,
         num_layers=DEPTH,
         num_heads=2,
@@ -39,9 +55,8 @@ def tiny(variant: str, **choices: Any) -> Transformer:
         vocab_size=11,
         unroll=True,
         remat="none",
-        **choices,
     )
-    return build(config, jax.random.key(0))
+    return build(config, jax.random.key(0), placement=place(config, get_variant(variant)))
 
 
 def moved(model: Transformer) -> Transformer:
@@ -92,10 +107,12 @@ def assert_same_start(ours: Any, theirs: Any) -> None:
             np.testing.assert_array_equal(own, other)
 
 
-@pytest.mark.parametrize("name", list_variants())
-def test_a_residual_stack_around_the_branches_of_a_model_is_the_model(name: str) -> None:
-    model = tiny(name)
-    stack = ResidualStack(name, rngs=0, **PLACE)
+@pytest.mark.parametrize("variant", [*list_variants(), WITH_ENDS], ids=str)
+def test_a_residual_stack_around_the_branches_of_a_model_is_the_model(
+    variant: str | Variant,
+) -> None:
+    model = tiny(variant)
+    stack = ResidualStack(variant, rngs=0, **PLACE)
     assert stack.placement == model.placement.stack("decoder")
     for own, layer in zip(stack.sites, layers_of(model), strict=True):
         for site, sublayer in zip(own, layer.sublayers, strict=True):
@@ -105,13 +122,13 @@ def test_a_residual_stack_around_the_branches_of_a_model_is_the_model(name: str)
     model = moved(model)
     layers = layers_of(model)
     for index, layer in enumerate(layers):
-        for place, sublayer in enumerate(layer.sublayers):
-            stack.sites[index][place] = sublayer.residual
+        for position, sublayer in enumerate(layer.sublayers):
+            stack.sites[index][position] = sublayer.residual
     stack.ends = model.stack.ends
     for end in ("embedding_norm", "final_norm"):
         assert hasattr(stack, end) == hasattr(model, end)
         if hasattr(stack, end):
-            assert_same_start(getattr(stack, end), getattr(tiny(name), end))
+            assert_same_start(getattr(stack, end), getattr(tiny(variant), end))
             setattr(stack, end, getattr(model, end))
     functions = [
         {sublayer.kind: branch_of(sublayer) for sublayer in layer.sublayers} for layer in layers
@@ -221,23 +238,6 @@ def test_init_gain_refuses_a_variant_before_it_looks_at_the_role() -> None:
         with pytest.raises(VariantError, match="did you mean deep_norm"):
             init_gain("deep_nrom", role=role, num_layers=2)
     assert init_gain("deep_norm", role="head", num_layers=2) == 1.0
-
-
-def ends_law(context: Context) -> StackPlacement:
-    return StackPlacement(
-        embedding_norm="required",
-        final_norm="required",
-        embedding_slot=NormSlot(scale=2.0),
-        final_slot=NormSlot(gain=3.0),
-        embedding_multiplier=5.0,
-        embedding_gradient=0.25,
-        init_gains=(("emb", 0.5), ("head", 1.0 / context.num_layers)),
-    )
-
-
-WITH_ENDS = dataclasses.replace(
-    get_variant("post_norm"), name="with_ends", aliases=(), ends=ends_law
-)
 
 
 def test_the_ends_of_a_stack_scale_and_normalise_as_the_placement_says() -> None:

@@ -15,7 +15,7 @@ from zoo.layers.positions import rotary_tables
 from zoo.models.config import ModelConfig
 from zoo.models.stack import Measure, Stack, Taps, owned
 from zoo.variants.placement import Placement, StackPlacement
-from zoo.variants.streams.base import make_norm, times
+from zoo.variants.streams.base import make_norm, normed, times
 
 
 class Transformer(nnx.Module):
@@ -80,7 +80,9 @@ class Tower(nnx.Module):
             key=stack_key,
             measure=taps,
         )
-        return (self.final_norm(x) if config.final_norm else x), measured
+        if config.final_norm:
+            x = normed(self.final_norm, x, placement.final_slot.scale)
+        return x, measured
 
     def enter(
         self,
@@ -97,7 +99,7 @@ class Tower(nnx.Module):
             x = share * x + (1.0 - share) * jax.lax.stop_gradient(x)
         x = times(x, placement.embedding_multiplier)
         if config.embedding_norm:
-            x = self.embedding_norm(x)
+            x = normed(self.embedding_norm, x, placement.embedding_slot.scale)
         return dropout(x.astype(config.dtype), config.embedding_dropout, key)
 
 
