@@ -119,3 +119,9 @@ def test_pre_norm_lies_between() -> None:
 def test_a_sign_step_moves_deep_norm_with_the_root_of_the_depth() -> None:
     # Adam's first step is along the signs: the law is one of gradient descent, not of Adam.
     assert ratio("deep_norm", "sign") == pytest.approx((96 / 6) ** 0.5, rel=0.25)
+
+
+@pytest.mark.slow
+def test_a_sign_step_moves_keel_as_far_at_any_depth() -> None:
+    # The skip is 2N and shrinks the gradients of weights by as much, whose size Adam does not see.
+    assert 0.8 < ratio("keel", "sign") < 1.2
