@@ -97,6 +97,7 @@ SAME_TREE = {
     "deep_norm_encoder_decoder": "deep_norm(p=0.5)",
     "minimax_post_norm_minimax": "minimax_post_norm(attention=(2.0, 0.6), mlp=(2.0, 0.6))",
     "scaled_residual_granite": "pre_norm",
+    "variance_gate_muse_spark": "variance_gate(temperature=1.0)",
     "residual_dual_decoder": "residual_dual(input_scale=0.5, kappa=0.5)",
 }
 
