@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -10,7 +11,8 @@ import jax.numpy as jnp
 from flax import nnx
 
 from zoo.errors import ConfigError
-from zoo.models.transformer import Transformer
+from zoo.models.encoder_decoder import EncoderDecoder
+from zoo.models.tower import Transformer
 
 
 def generate(
@@ -23,42 +25,51 @@ def generate(
     key: jax.Array | None = None,
     eos_id: int | None = None,
 ) -> jax.Array:
-    """Continue prompts, greedily by default.
+    """Continue prompts, or answer them with an encoder-decoder; greedily by default.
 
     A sequence that outgrows the model's `max_length` is continued from its last tokens.
 
     Args:
-        prompt_ids: [batch, prompt] int32.
-        attention_mask: [batch, prompt], 0 at padding, which stands on the left.
+        prompt_ids: [batch, prompt] int32; the source of an encoder-decoder.
+        attention_mask: [batch, prompt], 0 at padding, which stands on the left in front of a
+            decoder's prompt and anywhere in a source.
         temperature: 0 is greedy; above 0 needs `key`.
         eos_id: once drawn, the rest of that sequence is filled with it.
 
     Returns:
-        [batch, prompt + max_new_tokens] int32.
+        [batch, prompt + max_new_tokens] int32; of an encoder-decoder [batch, start token +
+        max_new_tokens].
 
     Raises:
-        ConfigError: on an empty prompt, a token beyond the vocabulary, or a bad setting.
+        ConfigError: on a model that writes no text, an empty prompt, a token beyond the
+            vocabulary, or a bad setting.
     """
     prompt_ids = jnp.asarray(prompt_ids)
     mask = jnp.ones_like(prompt_ids) if attention_mask is None else jnp.asarray(attention_mask)
     _check_prompt(model, prompt_ids, mask, eos_id)
-    prompt_ids = prompt_ids.astype(jnp.int32)
     if max_new_tokens < 1:
         raise ConfigError(f"max_new_tokens = {max_new_tokens}; use 1 or more")
     if temperature < 0.0 or (temperature > 0.0 and key is None):
         raise ConfigError(f"temperature = {temperature}: use 0, or a positive one and a key")
     key = jax.random.key(0) if key is None else key
-    tokens = jnp.pad(prompt_ids, ((0, 0), (0, max_new_tokens)))
-    seen = jnp.pad(jnp.asarray(mask, jnp.int32), ((0, 0), (0, max_new_tokens)), constant_values=1)
+    begin, source = prompt_ids.astype(jnp.int32), None
+    seen = jnp.asarray(mask, jnp.int32)
+    if isinstance(model, EncoderDecoder):
+        source = (begin, seen)
+        start = model.config.decoder_start_id or 0
+        begin = jnp.full((len(prompt_ids), 1), start, jnp.int32)
+        seen = jnp.ones_like(begin)
+    new = ((0, 0), (0, max_new_tokens))
     structure, state = nnx.split(model)
     return _continue(
         state,
-        tokens,
-        seen,
+        jnp.pad(begin, new),
+        jnp.pad(seen, new, constant_values=1),
+        source,
         jnp.float32(temperature or 1.0),
         key,
         structure=structure,
-        prompt=prompt_ids.shape[1],
+        prompt=begin.shape[1],
         sample=temperature > 0.0,
         eos_id=eos_id,
     )
@@ -68,6 +79,12 @@ def _check_prompt(
     model: Transformer, prompt_ids: jax.Array, mask: jax.Array, eos_id: int | None
 ) -> None:
     """Refuse what indexing would clip and attention would ignore in silence."""
+    head, architecture = model.config.head, model.config.architecture
+    if head != "language_model" or architecture not in ("decoder", "encoder_decoder"):
+        raise ConfigError(
+            f"head = {head!r} on architecture = {architecture!r} does not continue text; "
+            "use head = 'language_model' on 'decoder' or 'encoder_decoder'"
+        )
     if prompt_ids.ndim != 2 or prompt_ids.shape[1] == 0:
         raise ConfigError(
             f"prompt_ids has shape {prompt_ids.shape}; use [batch, length of 1 or more]"
@@ -85,8 +102,32 @@ def _check_prompt(
             f"attention_mask has shape {mask.shape}; it needs that of prompt_ids, "
             f"{prompt_ids.shape}"
         )
+    if architecture == "encoder_decoder":
+        if not bool((mask != 0).any(axis=1).all()):
+            raise ConfigError("attention_mask hides a whole source; leave a token to read")
+        return
     if not bool((mask[:, -1] != 0).all()) or bool((jnp.diff(mask.astype(jnp.int32)) < 0).any()):
         raise ConfigError("attention_mask has padding after a token; pad prompts on the left")
+
+
+def _reader(
+    model: Transformer, source: tuple[jax.Array, jax.Array] | None
+) -> Callable[[jax.Array, jax.Array], jax.Array]:
+    """The function of tokens and their mask that gives hidden states; a source is read once."""
+    if source is None:
+
+        def read(tokens: jax.Array, mask: jax.Array) -> jax.Array:
+            positions = jnp.maximum(jnp.cumsum(mask, axis=1) - 1, 0)
+            return model.hidden(tokens, attention_mask=mask, positions=positions)
+
+        return read
+    assert isinstance(model, EncoderDecoder)
+    encoded, _ = model.encode(*source)
+
+    def answer(tokens: jax.Array, mask: jax.Array) -> jax.Array:
+        return model.decode(tokens, encoded, source[1])[0]
+
+    return answer
 
 
 @functools.partial(
@@ -98,6 +139,7 @@ def _continue(
     state: nnx.State[Any, Any],
     tokens: jax.Array,
     seen: jax.Array,
+    source: tuple[jax.Array, jax.Array] | None,
     temperature: jax.Array,
     key: jax.Array,
     *,
@@ -110,6 +152,7 @@ def _continue(
     model = nnx.merge(structure, state)
     total = tokens.shape[1]
     context = min(total, model.config.sizes().max_length)
+    read = _reader(model, source)
 
     def extend(index: jax.Array, carry: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
         tokens, done = carry
@@ -117,8 +160,7 @@ def _continue(
         start = jnp.clip(index - context, 0, total - context)
         window = jax.lax.dynamic_slice_in_dim(tokens, start, context, axis=1)
         mask = jax.lax.dynamic_slice_in_dim(seen, start, context, axis=1)
-        positions = jnp.maximum(jnp.cumsum(mask, axis=1) - 1, 0)
-        hidden = model.hidden(window, attention_mask=mask, positions=positions)
+        hidden = read(window, mask)
         last = jax.lax.dynamic_index_in_dim(hidden, index - 1 - start, axis=1, keepdims=False)
         logits = model.logits(last)
         if sample:

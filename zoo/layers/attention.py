@@ -44,6 +44,8 @@ class Scope:
             windows, or None.
         source: what cross-attention reads, [batch, source length, d_model], or None.
         source_mask: [batch, 1, 1, source length] bool of what it may see, or None.
+        first_values: the first layer's values, which every layer averages with its own (ResFormer,
+            2410.17897), or None.
     """
 
     causal: bool
@@ -52,6 +54,7 @@ class Scope:
     offsets: jax.Array | None = None
     source: jax.Array | None = None
     source_mask: jax.Array | None = None
+    first_values: jax.Array | None = None
 
     def across(self) -> Scope:
         """The scope of cross-attention: every token sees the whole source that may be seen."""
@@ -313,24 +316,7 @@ class Attention(nnx.Module):
         key: jax.Array | None = None,
     ) -> jax.Array:
         """[batch, length, d_model] to the same shape; `key` turns attention dropout on."""
-        x = self._shifted(x, "bias_in")
-        source = x if source is None else self._shifted(source, "bias_in")
-        q_bhtd = self._heads(self.q(x), self.num_heads)
-        k_bgsd = self._heads(self.k(source), self.num_kv_heads)
-        v_bgsd = self._heads(self.v(source), self.num_kv_heads)
-        if hasattr(self, "q_norm"):
-            q_bhtd, k_bgsd = self.q_norm(q_bhtd), self.k_norm(k_bgsd)
-        if hasattr(self, "v_norm"):
-            v_bgsd = self.v_norm(v_bgsd)
-        if scope.rotary is not None:
-            q_bhtd, k_bgsd = rotate(q_bhtd, scope.rotary), rotate(k_bgsd, scope.rotary)
-        if self.qk_unit:
-            q_bhtd, k_bgsd = unit(q_bhtd), unit(k_bgsd)
-        if hasattr(self, "qk_scale"):
-            q_bhtd, k_bgsd = self._scaled(q_bhtd), self._scaled(k_bgsd)
-        if hasattr(self, "score_scale"):
-            factor = jnp.exp(jnp.minimum(self.score_scale[...], _LARGEST_LOG_SCALE))
-            q_bhtd = q_bhtd * factor.astype(q_bhtd.dtype)[:, None, None]
+        q_bhtd, k_bgsd, v_bgsd = self._project(x, x if source is None else source, scope)
         mixed_bhtd = attend(
             *(checkpoint_name(array, "qkv") for array in (q_bhtd, k_bgsd, v_bgsd)),
             scale=self.scale,
@@ -348,6 +334,54 @@ class Attention(nnx.Module):
         if hasattr(self, "inner_norm"):
             mixed = self.inner_norm(mixed)
         return self.o(self._shifted(mixed, "bias_out"))
+
+    def weights(
+        self,
+        x: jax.Array,
+        scope: Scope,
+        *,
+        source: jax.Array | None = None,
+        window: jax.Array | int | None = None,
+    ) -> jax.Array:
+        """The softmax of a call, [batch, heads, length, source length] float32."""
+        q_bhtd, k_bgsd, _ = self._project(x, x if source is None else source, scope)
+        return attention_weights(
+            q_bhtd,
+            k_bgsd,
+            scale=self.scale,
+            causal=scope.causal,
+            keep=scope.keep(window),
+            softcap=self.softcap,
+        )
+
+    def values(self, source: jax.Array) -> jax.Array:
+        """[batch, source length, d_model] to [batch, kv heads, source length, head_dim]."""
+        return self._heads(self.v(self._shifted(source, "bias_in")), self.num_kv_heads)
+
+    def _project(
+        self, x: jax.Array, source: jax.Array, scope: Scope
+    ) -> tuple[jax.Array, jax.Array, jax.Array]:
+        """Queries, keys and values as they meet: split in heads, normed, turned, scaled."""
+        v_bgsd = self.values(source)
+        if scope.first_values is not None:
+            v_bgsd = 0.5 * (v_bgsd + scope.first_values)
+        x, source = self._shifted(x, "bias_in"), self._shifted(source, "bias_in")
+        q_bhtd = self._heads(self.q(x), self.num_heads)
+        k_bgsd = self._heads(self.k(source), self.num_kv_heads)
+        if hasattr(self, "q_norm"):
+            q_bhtd, k_bgsd = self.q_norm(q_bhtd), self.k_norm(k_bgsd)
+        if hasattr(self, "v_norm"):
+            v_bgsd = self.v_norm(v_bgsd)
+        if scope.rotary is not None:
+            q_bhtd, k_bgsd = rotate(q_bhtd, scope.rotary), rotate(k_bgsd, scope.rotary)
+        if self.qk_unit:
+            q_bhtd, k_bgsd = unit(q_bhtd), unit(k_bgsd)
+        if hasattr(self, "qk_scale"):
+            q_bhtd, k_bgsd = self._scaled(q_bhtd), self._scaled(k_bgsd)
+        if hasattr(self, "score_scale"):
+            factor = jnp.exp(jnp.minimum(self.score_scale[...], _LARGEST_LOG_SCALE))
+            q_bhtd = q_bhtd * factor.astype(q_bhtd.dtype)[:, None, None]
+        return q_bhtd, k_bgsd, v_bgsd
 
     def _heads(self, x: jax.Array, heads: int) -> jax.Array:
         return x.reshape(*x.shape[:-1], heads, self.head_dim).transpose(0, 2, 1, 3)

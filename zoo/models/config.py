@@ -77,6 +77,9 @@ class ModelConfig:
     """The vector of a sequence: the first token's (in vision an own class token), or the mean."""
     pooler: bool = False
     """BERT's dense layer and tanh on the first token's vector."""
+    decoder_start_id: int | None = None
+    """Token that an encoder_decoder's target starts behind; default 0, or in training the
+    tokenizer's begin token."""
     type_vocab_size: int | None = None
     """Kinds of token in an encoder (BERT's segments); None: no embedding of kinds."""
     image_size: int = 32
@@ -226,6 +229,11 @@ def resolve(config: ModelConfig, placement: Placement | None = None) -> ModelCon
                 f"num_layers = {depth}: this placement of {name} has "
                 f"{len(stack.layers)} layers; use that"
             )
+    qk_norm = _qk_norm(config, placement, name)
+    if config.qk_norm_over != "head" and not qk_norm:
+        raise ConfigError(
+            f"qk_norm_over = {config.qk_norm_over!r} without qk_norm; set qk_norm = True as well"
+        )
     # A variant asks the same of the ends of both stacks.
     ends, pairs = placement.stacks[0][1], config.architecture == "encoder_decoder"
     return dataclasses.replace(
@@ -233,10 +241,11 @@ def resolve(config: ModelConfig, placement: Placement | None = None) -> ModelCon
         variant=name,
         embedding_norm=_end("embedding_norm", config.embedding_norm, ends.embedding_norm, name),
         final_norm=_end("final_norm", config.final_norm, ends.final_norm, name),
-        qk_norm=_qk_norm(config, placement, name),
+        qk_norm=qk_norm,
         head=config.head or HEADS[config.architecture][0],
         num_encoder_layers=config.depth("encoder") if pairs else None,
         num_decoder_layers=config.depth("decoder") if pairs else None,
+        decoder_start_id=(config.decoder_start_id or 0) if pairs else None,
         **dataclasses.asdict(config.sizes()),
     )
 
@@ -349,6 +358,14 @@ def _check_architecture(config: ModelConfig) -> None:
             )
         if value is not None:
             _positive(field, value)
+    start, vocabulary = config.decoder_start_id, config.sizes().vocab_size
+    if start is not None and not pairs:
+        raise ConfigError(
+            f"decoder_start_id = {start}: {architecture!r} has no target; leave it out, or use "
+            "architecture = 'encoder_decoder'"
+        )
+    if start is not None and not 0 <= start < vocabulary:
+        raise ConfigError(f"decoder_start_id = {start}; ids run from 0 to {vocabulary - 1}")
     if config.layout == "parallel" and pairs:
         raise ConfigError(
             "layout = 'parallel' with architecture = 'encoder_decoder': cross-attention stands "
@@ -365,6 +382,12 @@ def _check_architecture(config: ModelConfig) -> None:
             "'encoder' and pooling = 'first', or pooler = False"
         )
     if vision:
+        places = config.sizes().max_length
+        if config.max_length not in (None, places):
+            raise ConfigError(
+                f"max_length = {config.max_length} with architecture = 'vision': its images have "
+                f"{places} places; leave it out"
+            )
         for field in ("image_size", "patch_size", "num_channels"):
             _positive(field, getattr(config, field))
         if config.image_size % config.patch_size:

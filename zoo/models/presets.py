@@ -14,21 +14,165 @@ from zoo.models.config import ModelConfig, place
 from zoo.models.transformer import Transformer, build
 from zoo.variants.variant import Variant
 
+_TINY = ModelConfig(d_model=64, num_layers=2, max_length=512)
+_ORIGINAL = ModelConfig(
+    architecture="encoder_decoder",
+    vocab_size=37000,
+    d_model=512,
+    num_layers=6,
+    num_heads=8,
+    max_length=1024,
+    positions="sinusoidal",
+    activation="relu",
+    tie_embeddings=True,
+    init="xavier_uniform",
+    embedding_std=512**-0.5,
+    dropout=0.1,
+    embedding_dropout=0.1,
+)
+_BERT = ModelConfig(
+    architecture="encoder",
+    vocab_size=30522,
+    d_model=768,
+    num_layers=12,
+    num_heads=12,
+    max_length=512,
+    norm_eps=1e-12,
+    embedding_norm=True,
+    embedding_scale=False,
+    tie_embeddings=True,
+    type_vocab_size=2,
+    init="normal",
+    dropout=0.1,
+    embedding_dropout=0.1,
+    attention_dropout=0.1,
+)
+# Positions of RoBERTa and BART start behind the padding token's: two rows more than tokens.
+_ROBERTA = dataclasses.replace(
+    _BERT, vocab_size=50265, max_length=514, norm_eps=1e-5, type_vocab_size=1
+)
+_BART = dataclasses.replace(
+    _ROBERTA,
+    architecture="encoder_decoder",
+    num_layers=6,
+    max_length=1026,
+    type_vocab_size=None,
+    attention_dropout=0.0,
+    decoder_start_id=2,
+)
+_GPT = ModelConfig(
+    vocab_size=40478,
+    d_model=768,
+    num_layers=12,
+    num_heads=12,
+    max_length=512,
+    activation="gelu_tanh",
+    embedding_scale=False,
+    tie_embeddings=True,
+    init="normal",
+    dropout=0.1,
+    embedding_dropout=0.1,
+    attention_dropout=0.1,
+)
+_GPT2 = ModelConfig(
+    variant="pre_norm(scaled_init=True)",
+    vocab_size=50257,
+    d_model=768,
+    num_layers=12,
+    num_heads=12,
+    max_length=1024,
+    activation="gelu_tanh",
+    embedding_scale=False,
+    tie_embeddings=True,
+    init="normal",
+)
+_LLAMA = ModelConfig(
+    variant="pre_norm",
+    vocab_size=32000,
+    d_model=4096,
+    num_layers=32,
+    num_heads=32,
+    d_ff=11008,
+    max_length=2048,
+    norm="rms_norm",
+    norm_eps=1e-6,
+    positions="rotary",
+    embedding_scale=False,
+    activation="silu",
+    gated=True,
+    bias=False,
+    init="normal",
+)
+_VIT = ModelConfig(
+    architecture="vision",
+    variant="pre_norm",
+    d_model=768,
+    num_layers=12,
+    num_heads=12,
+    norm_eps=1e-6,
+    image_size=224,
+    patch_size=16,
+    num_labels=1000,
+    init="normal",
+)
+
+
+def _large(config: ModelConfig, **changes: Any) -> ModelConfig:
+    """The same family at BERT-large's width."""
+    wide = {"d_model": 1024, "num_layers": 24, "num_heads": 16}
+    return dataclasses.replace(config, **(wide | changes))
+
+
 PRESETS: dict[str, ModelConfig] = {
-    "decoder-tiny": ModelConfig(d_model=64, num_layers=2, max_length=512),
-    "decoder-small": ModelConfig(d_model=128, num_layers=6, max_length=1024),
-    "gpt2-small": ModelConfig(
-        variant="pre_norm(scaled_init=True)",
-        vocab_size=50257,
-        d_model=768,
-        num_layers=12,
-        num_heads=12,
-        max_length=1024,
-        activation="gelu_tanh",
-        embedding_scale=False,
-        tie_embeddings=True,
-        init="normal",
+    "encoder-tiny": dataclasses.replace(_TINY, architecture="encoder", type_vocab_size=2),
+    "decoder-tiny": _TINY,
+    "encoder-decoder-tiny": dataclasses.replace(_TINY, architecture="encoder_decoder"),
+    "vision-tiny": dataclasses.replace(
+        _TINY, architecture="vision", max_length=None, num_labels=10
     ),
+    "decoder-small": ModelConfig(d_model=128, num_layers=6, max_length=1024),
+    # 1706.03762, table 3; about 37000 shared subwords (section 5.1).
+    "transformer-base": _ORIGINAL,
+    "transformer-big": dataclasses.replace(
+        _ORIGINAL, d_model=1024, num_heads=16, embedding_std=1024**-0.5, dropout=0.3
+    ),
+    "bert-base": _BERT,
+    "bert-large": _large(_BERT),
+    "roberta-base": _ROBERTA,
+    "roberta-large": _large(_ROBERTA),
+    "distilbert": dataclasses.replace(_BERT, num_layers=6, type_vocab_size=None),
+    "bart-base": _BART,
+    "bart-large": _large(_BART, num_layers=12),
+    "gpt1": _GPT,
+    "gpt2-small": _GPT2,
+    "gpt2-medium": _large(_GPT2),
+    "gpt2-large": dataclasses.replace(_GPT2, d_model=1280, num_layers=36, num_heads=20),
+    "gpt2-xl": dataclasses.replace(_GPT2, d_model=1600, num_layers=48, num_heads=25),
+    # Positions start at row 2.
+    "opt-125m": dataclasses.replace(
+        _GPT2, variant="pre_norm", vocab_size=50272, max_length=2050, activation="relu"
+    ),
+    "llama-7b": _LLAMA,
+    "llama2-7b": dataclasses.replace(_LLAMA, max_length=4096, norm_eps=1e-5),
+    "llama2-13b": dataclasses.replace(
+        _LLAMA,
+        d_model=5120,
+        num_layers=40,
+        num_heads=40,
+        d_ff=13824,
+        max_length=4096,
+        norm_eps=1e-5,
+    ),
+    "tinyllama-1.1b": dataclasses.replace(
+        _LLAMA, d_model=2048, num_layers=22, num_kv_heads=4, d_ff=5632, norm_eps=1e-5
+    ),
+    "mistral-7b": dataclasses.replace(
+        _LLAMA, num_kv_heads=8, d_ff=14336, max_length=32768, norm_eps=1e-5, window=4096
+    ),
+    # 224-pixel images in 16-pixel patches.
+    "vit-base": _VIT,
+    "vit-large": _large(_VIT),
+    "deit-small": dataclasses.replace(_VIT, d_model=384, num_heads=6),
 }
 
 

@@ -12,17 +12,17 @@ import numpy as np
 from flax import nnx
 
 from zoo.layers import weight
-from zoo.layers.attention import Attention, Scope
-from zoo.layers.linear import Scale, dropout, fold
-from zoo.layers.mlp import MLP
+from zoo.layers.attention import Scope
+from zoo.layers.linear import dropout, fold
+from zoo.models.branches import make_branch
 from zoo.models.config import ModelConfig
 from zoo.models.planner import BlockPlan, plan
-from zoo.variants.placement import Multiplier, Site, StackPlacement
+from zoo.variants.placement import Site, StackPlacement
 from zoo.variants.streams import STREAMS, Carry, Numbers, StreamEnds, Tap
 from zoo.variants.streams.base import ramped
 
 Taps = dict[str, jax.Array]
-Measure = Literal["figures", "arrays", "profile"]
+Measure = Literal["figures", "arrays", "attention", "profile"]
 
 # What the backward pass of a scanned layer finds saved with remat = "selective";
 # everything else is cheap to compute again.
@@ -57,7 +57,7 @@ class Sublayer(nnx.Module):
         self.dropout = config.dropout
         access = STREAMS[placement.stream].site
         self.residual: Any = access(site, placement, config.d_model, config.norm_spec())
-        self.branch = _branch(site, config)
+        self.branch: Any = make_branch(site, config)
 
     def __call__(
         self, carry: Carry, scope: Scope, inputs: LayerInputs, numbers: Numbers, tap: Tap | None
@@ -69,14 +69,23 @@ class Sublayer(nnx.Module):
     def apply(self, x: jax.Array, scope: Scope, inputs: LayerInputs) -> jax.Array:
         """F(x) and its dropout, [batch, length, d_model]."""
         key = inputs.key
-        match self.kind:
-            case "mlp":
-                branch = self.branch(x)
-            case "cross_attention":
-                branch = self.branch(x, scope.across(), source=scope.source, key=fold(key, 0))
-            case _:
-                branch = self.branch(x, scope, window=inputs.window, key=fold(key, 0))
+        if self.kind == "mlp":
+            branch = self.branch(x)
+        else:
+            seen, settings = self._view(scope, inputs)
+            branch = self.branch(x, seen, **settings, key=fold(key, 0))
         return dropout(branch, self.dropout, fold(key, 1))
+
+    def attention(self, x: jax.Array, scope: Scope, inputs: LayerInputs) -> jax.Array:
+        """The weights with which attention takes averages, [batch, heads, length, source]."""
+        seen, settings = self._view(scope, inputs)
+        weights: jax.Array = self.branch.weights(x, seen, **settings)
+        return weights
+
+    def _view(self, scope: Scope, inputs: LayerInputs) -> tuple[Scope, dict[str, Any]]:
+        if self.kind == "cross_attention":
+            return scope.across(), {"source": scope.source}
+        return scope, {"window": inputs.window}
 
 
 class Layer(nnx.Module):
@@ -90,13 +99,27 @@ class Layer(nnx.Module):
     def __call__(
         self, carry: Carry, scope: Scope, inputs: LayerInputs, *, measure: Measure | None
     ) -> tuple[Carry, Taps]:
-        """The carry after the layer and, if asked, measurements of shape [sublayers, ...]."""
+        """The carry after the layer and, if asked, measurements of shape [sublayers, ...].
+
+        Those of `attention` come by kind of sublayer, [batch, heads, length, source].
+        """
+        if measure == "attention":
+            return self._attention(carry, scope, inputs)
         records: list[Taps] = []
         for sublayer, numbers, own in self._calls(inputs):
             tap = None if measure is None else Tap(arrays=measure == "arrays")
             carry = sublayer(carry, scope, own, numbers, tap)
             records.append({} if tap is None else tap.values)
         return carry, jax.tree.map(lambda *values: jnp.stack(values), *records)
+
+    def _attention(self, carry: Carry, scope: Scope, inputs: LayerInputs) -> tuple[Carry, Taps]:
+        maps: Taps = {}
+        for sublayer, numbers, own in self._calls(inputs):
+            if sublayer.kind != "mlp":
+                read = sublayer.residual.read(carry, numbers)
+                maps[sublayer.kind] = sublayer.attention(read, scope, own)
+            carry = sublayer(carry, scope, own, numbers, None)
+        return carry, maps
 
     def profile(
         self, carry: tuple[Carry, jax.Array], scope: Scope, inputs: LayerInputs
@@ -166,6 +189,16 @@ class Block(nnx.Module):
             carry, measured = jax.lax.scan(body, carry, (params, varying))
         return carry, _interleave(measured)
 
+    def values(self, carry: Carry, inputs: Sequence[LayerInputs]) -> jax.Array:
+        """The values of the first layer's attention, which reads `carry`."""
+        graphdef, params = nnx.split(self.layers)
+        fixed, varying = _partition(inputs, self.plan.repeats)
+        params, varying = jax.tree.map(lambda a: a[0], (params, varying))
+        layer, own = nnx.merge(graphdef, params)[0], _combine(fixed, varying)[0]
+        first: Sublayer = layer.sublayers[0]
+        values: jax.Array = first.branch.values(first.residual.read(carry, own.numbers[0]))
+        return values
+
 
 class Stack(nnx.Module):
     """All layers between an embedding and a final norm; `name` is its key in a Placement."""
@@ -193,8 +226,9 @@ class Stack(nnx.Module):
 
         Args:
             step: of the optimizer, for scheduled multipliers; None: the end of their schedules.
-            measure: what to measure, see `Tap`; None: nothing. `profile` runs with skips that
-                make every sum of unit variance, and gives them as `skip`.
+            measure: what to measure, see `Tap`; None: nothing. `attention` gives its weights by
+                kind of sublayer, [layers, batch, heads, length, source]. `profile` runs with skips
+                that make every sum of unit variance, and gives them as `skip`.
         """
         if measure == "profile":
             return self._profile(x, scope, placement, config, key)
@@ -202,7 +236,9 @@ class Stack(nnx.Module):
         def run(layer: Layer, carry: Carry, scope: Scope, own: LayerInputs) -> tuple[Carry, Taps]:
             return layer(carry, scope, own, measure=measure)
 
-        carry, measured = self._run(run, self.ends.open(x), scope, placement, config, step, key)
+        carry = self.ends.open(x)
+        scope = self._with_values(carry, scope, placement, config, step)
+        carry, measured = self._run(run, carry, scope, placement, config, step, key)
         return self.ends.close(carry), measured
 
     def _profile(
@@ -216,7 +252,9 @@ class Stack(nnx.Module):
         def run(layer: Layer, carry: Carry, scope: Scope, own: LayerInputs) -> tuple[Carry, Taps]:
             return layer.profile(carry, scope, own)
 
-        carry = (self.ends.open(x), jnp.ones((), jnp.float32))
+        opened = self.ends.open(x)
+        scope = self._with_values(opened, scope, placement, config, None)
+        carry = (opened, jnp.ones((), jnp.float32))
         (x, _), measured = self._run(run, carry, scope, placement, config, None, key)
         return self.ends.close(x), measured
 
@@ -232,13 +270,40 @@ class Stack(nnx.Module):
     ) -> tuple[Carry, Taps]:
         measured = []
         for block in self.blocks:
-            inputs = [
-                _inputs(placement, config, block.plan.layers(position), step, key)
-                for position in range(block.plan.period)
-            ]
+            inputs = self._layer_inputs(block, placement, config, step, key)
             carry, record = block(carry, scope, inputs, config=config, run=run)
             measured.append(record)
         return carry, jax.tree.map(lambda *v: jnp.concatenate(v), *measured)
+
+    def _with_values(
+        self,
+        carry: Carry,
+        scope: Scope,
+        placement: StackPlacement,
+        config: ModelConfig,
+        step: jax.Array | None,
+    ) -> Scope:
+        """The scope with the first layer's values, which are known before the scan: its first
+        sublayer is attention, and reads the stream as it is opened."""
+        if not config.value_residual:
+            return scope
+        first = self.blocks[0]
+        inputs = self._layer_inputs(first, placement, config, step, None)
+        return dataclasses.replace(scope, first_values=first.values(carry, inputs))
+
+    def _layer_inputs(
+        self,
+        block: Block,
+        placement: StackPlacement,
+        config: ModelConfig,
+        step: jax.Array | None,
+        key: jax.Array | None,
+    ) -> list[LayerInputs]:
+        """One entry per position of a block's period."""
+        return [
+            _inputs(placement, config, block.plan.layers(position), step, key)
+            for position in range(block.plan.period)
+        ]
 
 
 def owned(ends: Any, *, stack: str) -> Any:
@@ -250,47 +315,6 @@ def owned(ends: Any, *, stack: str) -> Any:
         return nnx.Param(param.get_value(), weight=dataclasses.replace(declared, stack=stack))
 
     return nnx.merge(graphdef, nnx.map_state(own, state))
-
-
-def _branch(site: Site, config: ModelConfig) -> nnx.Module:
-    norm, sizes = config.norm_spec(), config.sizes()
-    inner_norm = None if site.inner_norm is None else norm
-    if site.sublayer == "mlp":
-        return MLP(
-            config.d_model,
-            sizes.d_ff,
-            activation=config.activation,
-            gated=config.gated,
-            bias=config.bias,
-            inner_norm=inner_norm,
-            hidden_scale=_scale(site.hidden_scale),
-            scalar_biases=site.scalar_biases,
-        )
-    return Attention(
-        config.d_model,
-        num_heads=config.num_heads,
-        num_kv_heads=sizes.num_kv_heads,
-        head_dim=sizes.head_dim,
-        bias=config.bias,
-        qk_norm=norm if config.qk_norm else None,
-        qk_norm_over=config.qk_norm_over,
-        softcap=config.attention_softcap,
-        inner_norm=inner_norm,
-        dropout=config.attention_dropout,
-        implementation=config.attention,
-        cross=site.sublayer == "cross_attention",
-        v_norm=norm if site.v_norm else None,
-        qk_unit=site.qk_unit,
-        qk_scale=_scale(site.qk_scale),
-        scale=site.attention_scale,
-        head_scale=site.head_scale,
-        score_scale=site.score_scale,
-        scalar_biases=site.scalar_biases,
-    )
-
-
-def _scale(multiplier: Multiplier | None) -> Scale | None:
-    return None if multiplier is None else Scale(multiplier.start, multiplier.number)
 
 
 def _structure(layer: Sequence[Site]) -> tuple[Any, ...]:

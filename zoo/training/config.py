@@ -301,8 +301,10 @@ def _resolved_model(
         raise ConfigError(message) from error
 
 
-def _max_length(config: TrainConfig) -> int:
+def _max_length(config: TrainConfig) -> int | None:
     """Positions of the model: what was asked for, or enough for a row."""
+    if config.model.architecture == "vision":
+        return config.model.max_length
     return config.model.max_length or max(512, config.data.length, config.data.target_length or 0)
 
 

@@ -1,0 +1,88 @@
+"""The branch F of a sublayer: attention, MLP, or both side by side."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+from flax import nnx
+
+from zoo.layers.attention import Attention, Scope
+from zoo.layers.linear import Scale
+from zoo.layers.mlp import MLP
+from zoo.models.config import ModelConfig
+from zoo.variants.placement import Multiplier, Site
+
+
+class ParallelBranch(nnx.Module):
+    """Attention and MLP of the same input, added (GPT-J; PaLM, 2204.02311, section 2)."""
+
+    def __init__(self, site: Site, config: ModelConfig) -> None:
+        self.attention = _attention(site, config)
+        self.mlp = _mlp(site, config)
+
+    def __call__(self, x: jax.Array, scope: Scope, **settings: Any) -> jax.Array:
+        """[batch, length, d_model] to the same shape; settings as of `Attention`."""
+        return self.attention(x, scope, **settings) + self.mlp(x)
+
+    def weights(self, x: jax.Array, scope: Scope, **settings: Any) -> jax.Array:
+        """Those of the attention."""
+        return self.attention.weights(x, scope, **settings)
+
+    def values(self, x: jax.Array) -> jax.Array:
+        """Those of the attention."""
+        return self.attention.values(x)
+
+
+def make_branch(site: Site, config: ModelConfig) -> Attention | MLP | ParallelBranch:
+    """What a site is around, with all that the site asks of it."""
+    match site.sublayer:
+        case "mlp":
+            return _mlp(site, config)
+        case "parallel":
+            return ParallelBranch(site, config)
+        case _:
+            return _attention(site, config)
+
+
+def _mlp(site: Site, config: ModelConfig) -> MLP:
+    return MLP(
+        config.d_model,
+        config.sizes().d_ff,
+        activation=config.activation,
+        gated=config.gated,
+        bias=config.bias,
+        inner_norm=None if site.inner_norm is None else config.norm_spec(),
+        hidden_scale=_scale(site.hidden_scale),
+        scalar_biases=site.scalar_biases,
+    )
+
+
+def _attention(site: Site, config: ModelConfig) -> Attention:
+    norm, sizes = config.norm_spec(), config.sizes()
+    qk_norm = config.qk_norm if site.qk_norm is None else site.qk_norm
+    return Attention(
+        config.d_model,
+        num_heads=config.num_heads,
+        num_kv_heads=sizes.num_kv_heads,
+        head_dim=sizes.head_dim,
+        bias=config.bias,
+        qk_norm=norm if qk_norm else None,
+        qk_norm_over=config.qk_norm_over,
+        inner_norm=None if site.inner_norm is None else norm,
+        dropout=config.attention_dropout,
+        implementation=config.attention,
+        cross=site.sublayer == "cross_attention",
+        v_norm=norm if site.v_norm else None,
+        qk_unit=site.qk_unit,
+        qk_scale=_scale(site.qk_scale),
+        scale=site.attention_scale,
+        head_scale=site.head_scale,
+        score_scale=site.score_scale,
+        scalar_biases=site.scalar_biases,
+        softcap=config.attention_softcap,
+    )
+
+
+def _scale(multiplier: Multiplier | None) -> Scale | None:
+    return None if multiplier is None else Scale(multiplier.start, multiplier.number)
