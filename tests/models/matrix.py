@@ -1,0 +1,130 @@
+"""One tiny model for every variant and architecture, and what it is asked to do."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from zoo.layers import weight
+from zoo.models.config import ModelConfig
+from zoo.models.transformer import Transformer, build
+from zoo.training.optim_config import OptimConfig
+from zoo.training.optimizer import make_optimizer
+
+ARCHITECTURES = ("encoder", "decoder", "encoder_decoder", "vision")
+VOCAB, LENGTH, BATCH, LABELS, STEPS = 11, 6, 4, 3, 6
+BASE = ModelConfig(
+    vocab_size=VOCAB,
+    d_model=8,
+    num_layers=3,
+    num_heads=2,
+    d_ff=12,
+    max_length=LENGTH,
+    image_size=4,
+    patch_size=2,
+    num_labels=LABELS,
+)
+OPTIM = OptimConfig(beta1=0.9, beta2=0.95)
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """What came of six steps of AdamW at a constant rate.
+
+    Attributes:
+        loss, finite: of the first step, and whether its gradient was finite.
+        logits: of the scanned model before it, and of the same weights layer by layer.
+        before, after: parameters.
+    """
+
+    model: Transformer
+    loss: float
+    finite: bool
+    logits: np.ndarray
+    unrolled: np.ndarray
+    before: dict[str, Any]
+    after: dict[str, Any]
+
+
+def inputs(architecture: str) -> dict[str, jax.Array]:
+    """Random arguments of a call."""
+    keys = jax.random.split(jax.random.key(1), 2)
+    ids = jax.random.randint(keys[0], (2, BATCH, LENGTH), 0, VOCAB, jnp.int32)
+    if architecture == "vision":
+        return {"pixel_values": jax.random.normal(keys[1], (BATCH, 4, 4, 3))}
+    given = {"input_ids": ids[0]}
+    return given | ({"decoder_input_ids": ids[1]} if architecture == "encoder_decoder" else {})
+
+
+def run(variant: str, architecture: str, **changes: Any) -> Outcome:
+    """Six steps with one compilation, and the layers one by one with another."""
+    config = dataclasses.replace(BASE, variant=variant, architecture=architecture, **changes)
+    model = build(config, jax.random.key(0))
+    before, weights = weight.split(model)
+    optimizer = make_optimizer(OPTIM, weights, model.placement)
+    given = inputs(architecture)
+    key = jax.random.key(3) if config.is_random() else None
+
+    def loss(params: dict[str, Any], step: jax.Array) -> tuple[jax.Array, jax.Array]:
+        logits = weight.bind(model, params)(**given, step=step, dropout_key=key)
+        labels = jax.random.randint(jax.random.key(2), logits.shape[:-1], 0, logits.shape[-1])
+        entropy = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
+        return jnp.mean(entropy), logits
+
+    @jax.jit
+    def train(params: dict[str, Any]) -> Any:
+        def one(held: Any, step: jax.Array) -> Any:
+            params, opt_state = held
+            (value, logits), grads = jax.value_and_grad(loss, has_aux=True)(params, step)
+            finite = jnp.all(
+                jnp.stack([jnp.all(jnp.isfinite(grad)) for grad in jax.tree.leaves(grads)])
+            )
+            moved = optimizer.apply(grads, opt_state, params, lr=1e-2, weight_decay=0.0)
+            return moved, (value, finite, logits)
+
+        start = (params, optimizer.init(params))
+        (params, _), seen = jax.lax.scan(one, start, jnp.arange(STEPS))
+        return params, jax.tree.map(lambda array: array[0], seen)
+
+    after, (value, finite, logits) = train(before)
+    layer_by_layer = build_unrolled(model)
+    unrolled = jax.jit(
+        lambda params: weight.bind(layer_by_layer, params)(
+            **given, step=jnp.zeros((), jnp.int32), dropout_key=key
+        )
+    )(before)
+    return Outcome(
+        model,
+        float(value),
+        bool(finite),
+        np.asarray(logits),
+        np.asarray(unrolled),
+        *jax.device_get((before, after)),
+    )
+
+
+def build_unrolled(model: Transformer) -> Transformer:
+    """A model of the same structure that runs its layers in a Python loop."""
+    made = weight.bind(model, weight.split(model)[0])
+    made.config = dataclasses.replace(model.config, unroll=True)
+    return made
+
+
+def unmoved(outcome: Outcome) -> list[str]:
+    """Arrays, by layer where stacked, that six steps have left as they were."""
+    _, weights = weight.split(outcome.model)
+    still = []
+
+    def look(path: Any, own: weight.Weight, before: np.ndarray, after: np.ndarray) -> None:
+        changed = before != after
+        layers = changed.reshape(len(own.layers), -1) if own.layers else changed.reshape(1, -1)
+        if not layers.any(axis=1).all():
+            still.append(f"{jax.tree_util.keystr(path)} in layers {layers.any(axis=1)}")
+
+    jax.tree_util.tree_map_with_path(look, weights, outcome.before, outcome.after)
+    return still
