@@ -92,12 +92,8 @@ def run(variant: str, architecture: str, **changes: Any) -> Outcome:
         return params, jax.tree.map(lambda array: array[0], seen)
 
     after, (value, finite, logits) = train(before)
-    layer_by_layer = build_unrolled(model)
-    unrolled = jax.jit(
-        lambda params: weight.bind(layer_by_layer, params)(
-            **given, step=jnp.zeros((), jnp.int32), dropout_key=key
-        )
-    )(before)
+    # Not compiled: the operations are, once for all pairs, whose arrays have the same shapes.
+    unrolled = layer_by_layer(model)(**given, step=jnp.zeros((), jnp.int32), dropout_key=key)
     return Outcome(
         model,
         float(value),
@@ -108,10 +104,10 @@ def run(variant: str, architecture: str, **changes: Any) -> Outcome:
     )
 
 
-def build_unrolled(model: Transformer) -> Transformer:
-    """A model of the same structure that runs its layers in a Python loop."""
+def layer_by_layer(model: Transformer) -> Transformer:
+    """The same weights in a model that runs its layers in a Python loop."""
     made = weight.bind(model, weight.split(model)[0])
-    made.config = dataclasses.replace(model.config, unroll=True)
+    made.config = dataclasses.replace(model.config, unroll=True, remat="none")
     return made
 
 
