@@ -156,7 +156,7 @@ class Flow:
         depths = {"num_encoder_layers": depth, "num_decoder_layers": depth}
         placement = variant.resolve(architecture, **depths, d_model=WIDTH)  # type: ignore[arg-type]
         self.placement = placement.stack(stack)
-        made, norm_spec = STREAMS[self.placement.stream], NormSpec(eps=1e-6)
+        made, norm_spec = STREAMS[self.placement.stream], NormSpec(eps=1e-5)
         rng = np.random.default_rng(0)
 
         def perturbed(module: Any, owner: Site | StackPlacement) -> Any:
@@ -208,7 +208,7 @@ class Flow:
         return formula(steps, ends, self.x.astype(np.float64), norm_by_hand)
 
 
-def norm_by_hand(x: Array, params: Tree, eps: float = 1e-6) -> Array:
+def norm_by_hand(x: Array, params: Tree, eps: float = 1e-5) -> Array:
     """LayerNorm."""
     x = x - x.mean(-1, keepdims=True)
     return x / np.sqrt((x * x).mean(-1, keepdims=True) + eps) * params["gain"] + params["bias"]

@@ -1,4 +1,4 @@
-"""Streams of one vector with an add of their own: formulas in numpy, lengths, and starts."""
+"""Streams with an add of their own: formulas in numpy, lengths, and starts."""
 
 from __future__ import annotations
 
@@ -91,7 +91,39 @@ def delta_learning(x: Array, step: Step, n: Norm, index: int) -> Array:
     return x + beta * k * (v - dot(k, x))
 
 
+def multi_gate_residual(count: int) -> Formula:
+    def score(s: Array, query: Array) -> Array:
+        s = s / np.sqrt((s * s).mean(-1, keepdims=True) + 1e-5)
+        return s @ query / np.sqrt(s.shape[-1])
+
+    def pool(streams: list[Array], own: Tree) -> Array:
+        if len(streams) == 1:
+            return streams[0]
+        alpha = np.exp([score(s, own["pool"]["query"]) for s in streams])
+        alpha = alpha / alpha.sum(0)
+        return sum(a[..., None] * s for a, s in zip(alpha, streams, strict=True))
+
+    def formula(steps: Steps, ends: Tree, x: Array, n: Norm) -> tuple[Array, list[Array]]:
+        streams, seen = [x], []
+        for step in (step for layer in steps for step in layer):
+            own = step.own
+            f = step.f(n(pool(streams, own), own["norm_in"]))
+            if len(streams) < count:
+                streams = [*streams, f]
+            else:
+                gates = [
+                    sigmoid(score(s, own["query"]) + shift)[..., None]
+                    for s, shift in zip(streams, own["shifts"], strict=True)
+                ]
+                streams = [(1 - g) * s + g * f for g, s in zip(gates, streams, strict=True)]
+            seen.append(sum(streams) / len(streams))
+        return pool(streams, ends), seen
+
+    return formula
+
+
 FORMULAE: dict[str, Formula] = {
+    "multi_gate_residual": multi_gate_residual(4),
     "laurel": one_by_one(laurel),
     "geo_norm": one_by_one(geo_norm(lambda layer: 1 / (layer + 1))),
     "nag": one_by_one(nag),
@@ -103,6 +135,8 @@ OPTIONS: dict[str, Formula] = {
     "geo_norm(decay='root')": one_by_one(geo_norm(lambda layer: (layer + 1) ** -0.5)),
     "geo_norm(decay='linear')": one_by_one(geo_norm(lambda layer: (3 - layer) / 3)),
     "nag(gates=3)": one_by_one(nag),
+    "multi_gate_residual(streams=1)": multi_gate_residual(1),
+    "multi_gate_residual(streams=9)": multi_gate_residual(9),
     "delta_learning(strength=0.2)": one_by_one(delta_learning),
 }
 
@@ -193,9 +227,29 @@ def test_delta_learning_starts_at_the_strength_that_is_asked_for(strength: float
         assert site.init_gain("v") == site.init_gain("w1") == 1.0
 
 
+def test_multi_gate_residuals_never_outgrow_what_was_written() -> None:
+    flow = Flow("multi_gate_residual", depth=12)
+    output = np.linalg.norm(flow(), axis=-1)
+    written = [np.linalg.norm(x, axis=-1) for x in (flow.x, *flow.branches)]
+    assert np.all(output < np.max(written, axis=0))
+
+
+def test_multi_gate_residuals_start_from_a_mean_and_a_twentieth_at_21_sublayers() -> None:
+    flow = Flow("multi_gate_residual", moved=0.0)
+    flow()
+    np.testing.assert_allclose(flow(), np.mean(flow.carry, axis=0), atol=1e-6)
+    for layers, share in ((21, 1 / (np.exp(3) + 1)), (84, 0.5 / (np.exp(3) + 1))):
+        placed = get_variant("multi_gate_residual").resolve(
+            "decoder", num_decoder_layers=layers, layout="parallel"
+        )
+        (shifts,) = {site.starts[0][1] for (site,) in placed.stack("decoder").layers[3:]}
+        np.testing.assert_allclose(sigmoid(np.asarray(shifts)), [share] * 4)
+
+
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
+        ("multi_gate_residual(streams=0)", "must be at least 1"),
         ("laurel(form='other')", "low_rank, weights or both"),
         ("laurel(rank=0)", "must be at least 1"),
         ("geo_norm(decay='none')", "harmonic, root or linear"),
