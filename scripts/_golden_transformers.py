@@ -16,6 +16,7 @@ from _golden_tree import (
     LENGTH,
     NUM_HEADS,
     VOCAB,
+    Array,
     Golden,
     Maker,
     Tree,
@@ -41,6 +42,7 @@ class Family:
         name: prefix of its classes.
         attention, mlp: our slot -> the layer's attribute, per sublayer.
         interleaved: rotary pairs are neighbours, not halves of the head.
+        parallel: attention and MLP share an input; `mlp` is empty.
         settings: of its config, beside the sizes.
         stand_ins: of `self_attn` and `mlp`, those that LLaMA's take the place of, since the
             family's own are more than placement.
@@ -50,10 +52,12 @@ class Family:
     attention: Slots
     mlp: Slots
     interleaved: bool = False
+    parallel: bool = False
     settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     stand_ins: tuple[str, ...] = ()
 
 
+_PRE_NORM: Slots = {"norm_in": "input_layernorm"}
 GEMMA_2 = Family(
     "Gemma2",
     {"norm_in": "input_layernorm", "norm_branch": "post_attention_layernorm"},
@@ -79,7 +83,14 @@ EXAONE_4 = Family(
     {"norm_branch": "post_feedforward_layernorm"},
     settings={"sliding_window": None, "layer_types": ["full_attention"] * LAYERS},
 )
-_PRE_NORM: Slots = {"norm_in": "input_layernorm"}
+COHERE = Family(
+    "Cohere",
+    _PRE_NORM,
+    {},
+    interleaved=True,
+    parallel=True,
+    settings={"logit_scale": 0.25, "rope_theta": 10000.0, "use_qk_norm": True},
+)
 OLMO_2 = dataclasses.replace(EXAONE_4, name="Olmo2", settings={})
 GRANITE = Family(
     "Granite",
@@ -168,16 +179,20 @@ def _residual(layer: Any, slots: Slots) -> Tree:
 
 def llama_attention(module: Any, *, interleaved: bool = False) -> Tree:
     """The four matrices, and the norms of queries and keys where it has them."""
+
+    def halves(array: Array) -> Array:
+        """Features of each head so that rotary pairs are halves of it."""
+        heads = array.reshape(*array.shape[:-1], -1, HEAD_DIM // 2, 2)
+        return heads.swapaxes(-1, -2).reshape(array.shape) if interleaved else array
+
     tree = attention(module.q_proj, module.k_proj, module.v_proj, module.o_proj)
-    if interleaved:
-        for name in ("q", "k"):
-            kernel = tree[name]["kernel"].reshape(D_MODEL, -1, HEAD_DIM // 2, 2)
-            tree[name]["kernel"] = kernel.swapaxes(2, 3).reshape(D_MODEL, -1)
-    for name in ("q_norm", "k_norm"):
-        if hasattr(getattr(module, name, None), "weight"):
-            own = norm(getattr(module, name))
+    for name in ("q", "k"):
+        tree[name]["kernel"] = halves(tree[name]["kernel"])
+        own = getattr(module, f"{name}_norm", None)
+        if hasattr(own, "weight"):
+            gain = {"gain": halves(single(own.weight))}
             # Of one head, of each, or of all in a row.
-            tree[name] = own if own["gain"].shape[-1] == HEAD_DIM else {"norm": own}
+            tree[f"{name}_norm"] = gain if gain["gain"].shape[-1] == HEAD_DIM else {"norm": gain}
     return tree
 
 
@@ -196,19 +211,20 @@ def llama_like(variant: str, family: Family, **config: Any) -> Golden:
     model = _model(family)
     randomise(model)
     body, ids = model.model, tokens(1)
-    layers = [
-        [
-            {
-                "branch": llama_attention(layer.self_attn, interleaved=family.interleaved),
-                "residual": _residual(layer, family.attention),
-            },
-            {"branch": llama_mlp(layer.mlp), "residual": _residual(layer, family.mlp)},
+
+    def sublayers(layer: Any) -> list[Tree]:
+        attends = llama_attention(layer.self_attn, interleaved=family.interleaved)
+        mlp, around = llama_mlp(layer.mlp), _residual(layer, family.attention)
+        if family.parallel:
+            return [{"branch": {"attention": attends, "mlp": mlp}, "residual": around}]
+        return [
+            {"branch": attends, "residual": around},
+            {"branch": mlp, "residual": _residual(layer, family.mlp)},
         ]
-        for layer in body.layers
-    ]
+
     params = {
         "embedding": {"tokens": single(body.embed_tokens.weight)},
-        "stack": blocks(layers),
+        "stack": blocks([sublayers(layer) for layer in body.layers]),
         "final_norm": norm(body.norm),
         "head": linear(model.lm_head),
     }
@@ -250,6 +266,15 @@ MAKERS: dict[str, Maker] = {
     ),
     "minimax_post_norm_minimax": lambda: llama_like(
         "minimax_post_norm(attention=(2.0, 0.6), mlp=(1.7, 0.8))", MINIMAX
+    ),
+    "scaled_residual_cohere": lambda: llama_like(
+        "scaled_residual(multiplier=1.0, logit_multiplier=0.25)",
+        COHERE,
+        layout="parallel",
+        norm="layer_norm",
+        norm_bias=False,
+        qk_norm=True,
+        qk_norm_over="per_head",
     ),
     "beam_norm_beam": lambda: llama_like("beam_norm", BEAM),
 }
