@@ -7,7 +7,9 @@
 
 The tests read the array files and need none of these packages; neither does this script need jax.
 Every model is tiny, in evaluation mode, and has all its parameters moved off their start. The
-reference runs in float64, so a difference is ours.
+reference runs in float64 but where it casts to float32 itself (norms and softmax of some), so a
+difference above 1e-6 is ours. Three goldens need x-transformers 2; a golden whose package is missing
+or of another version is left as it is.
 """
 
 from __future__ import annotations

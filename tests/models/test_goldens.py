@@ -1,6 +1,6 @@
 """Our models give what reference implementations gave on the same weights (scripts/goldens.py).
 
-The references ran in float64 on float32 weights, so the tolerance holds our own rounding only.
+The references ran in float64, some with norms in float32, so the tolerance is for rounding alone.
 """
 
 from __future__ import annotations
