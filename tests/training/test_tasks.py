@@ -97,6 +97,13 @@ def test_a_task_is_planned_trained_and_evaluated(learn: Configure, name: str) ->
         np.testing.assert_allclose(again[figure], summary[figure], rtol=1e-5)
 
 
+def test_what_a_model_leaves_open_comes_from_the_data(learn: Configure) -> None:
+    pairs = prepare(learn("seq2seq")).config.model
+    assert (pairs.vocab_size, pairs.decoder_start_id) == (258, 256)  # bytes, begin and end
+    assert prepare(learn("sequence_classification")).config.model.num_labels == 3
+    assert prepare(learn("masked_lm")).config.model.vocab_size == 257
+
+
 def test_masked_words_are_the_same_after_a_restart(learn: Configure, tmp_path: Path) -> None:
     more = {"optim.accumulate": 2, "checkpoint.every": 2, "model.dropout": 0.1}
     whole = learn("masked_lm", more | {"workdir": str(tmp_path / "whole")})
@@ -165,6 +172,7 @@ def test_a_model_that_cannot_learn_a_task_is_refused(
         ("sequence_classification", {"model.num_labels": 5}, "the data has 3 labels"),
         ("image_classification", {"model.image_size": 16}, "use model.image_size = 8"),
         ("image_classification", {"model.num_channels": 1}, "use model.num_channels = 3"),
+        ("seq2seq", {"model.decoder_start_id": 7}, "targets begin with 256"),
         ("seq2seq", {"data.target_length": 64}, "data.target_length = 64 is longer than"),
     ],
 )

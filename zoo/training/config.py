@@ -121,6 +121,7 @@ _KINDS: Mapping[str, type[Any]] = {
 _OPEN = {
     "model.vocab_size": "text",
     "model.num_labels": "text",
+    "model.decoder_start_id": "text",
     "model.embedding_norm": "variant",
     "model.final_norm": "variant",
     "model.qk_norm": "variant",
@@ -135,18 +136,19 @@ def resolve_run(
     *,
     vocab_size: int | None = None,
     num_labels: int | None = None,
+    decoder_start_id: int | None = None,
     image: tuple[int, int, int] | None = None,
 ) -> TrainConfig:
     """The same run with nothing left open.
 
     Args:
-        vocab_size, num_labels, image: of the data, see `zoo.training.fit.ends`; None where it
-            has not been opened, or has none.
+        vocab_size, num_labels, decoder_start_id, image: of the data, see
+            `zoo.training.fit.ends`; None where it has not been opened, or has none.
 
     Raises:
         ZooError: on whatever cannot work.
     """
-    return _resolve(config, vocab_size, num_labels, image)[0]
+    return _resolve(config, vocab_size, num_labels, decoder_start_id, image)[0]
 
 
 def origins(
@@ -259,11 +261,17 @@ def _resolve(
     config: TrainConfig,
     vocab_size: int | None = None,
     num_labels: int | None = None,
+    decoder_start_id: int | None = None,
     image: tuple[int, int, int] | None = None,
 ) -> tuple[TrainConfig, dict[str, str]]:
     """(the run with nothing left open, where each field that was open got its value)."""
     config.validate()
-    check_ends(config.model, vocab_size=vocab_size, num_labels=num_labels, image=image)
+    ends = {
+        "vocab_size": vocab_size,
+        "num_labels": num_labels,
+        "decoder_start_id": decoder_start_id,
+    }
+    check_ends(config.model, **ends, image=image)
     recipe = get_variant(config.model.variant).recipe
     optim, came_from = resolve_optim(config.optim, recipe, config.steps)
     every = config.eval_every or max(1, config.steps // 10)
@@ -271,7 +279,7 @@ def _resolve(
         config,
         data_seed=config.seed if config.data_seed is None else config.data_seed,
         eval_every=every,
-        model=_resolved_model(config, vocab_size, num_labels),
+        model=_resolved_model(config, **ends),
         optim=optim,
         checkpoint=dataclasses.replace(config.checkpoint, every=config.checkpoint.every or every),
     )
@@ -283,14 +291,14 @@ def _resolve(
     return resolved, filled
 
 
-def _resolved_model(
-    config: TrainConfig, vocab_size: int | None = None, num_labels: int | None = None
-) -> ModelConfig:
+def _resolved_model(config: TrainConfig, **ends: int | None) -> ModelConfig:
     """The run's model; what `create_model` calls d_model is model.d_model here."""
+    filled: dict[str, Any] = {
+        field: end for field, end in ends.items() if getattr(config.model, field) is None
+    }
     model = dataclasses.replace(
         config.model,
-        vocab_size=config.model.vocab_size or vocab_size,
-        num_labels=config.model.num_labels or num_labels,
+        **filled,
         max_length=_max_length(config),
     )
     try:

@@ -73,7 +73,7 @@ def evaluate_workdir(
             "use the tokenizer that it was trained with"
         )
     _check_labels(folder, data)
-    check_ends(model.config, vocab_size=None, num_labels=None, image=data.spec.image)
+    check_ends(model.config, image=data.spec.image)
     figures, tokens = evaluate(
         make_evaluator(model, task),
         weight.split(model)[0],

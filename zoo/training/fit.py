@@ -52,6 +52,7 @@ def ends(spec: RowSpec) -> dict[str, Any]:
     return {
         "vocab_size": spec.vocabulary.size or None,
         "num_labels": len(spec.labels) or None,
+        "decoder_start_id": spec.vocabulary.begin if spec.target_length else None,
         "image": spec.image,
     }
 
@@ -59,14 +60,16 @@ def ends(spec: RowSpec) -> dict[str, Any]:
 def check_ends(
     model: ModelConfig,
     *,
-    vocab_size: int | None,
-    num_labels: int | None,
-    image: tuple[int, int, int] | None,
+    vocab_size: int | None = None,
+    num_labels: int | None = None,
+    decoder_start_id: int | None = None,
+    image: tuple[int, int, int] | None = None,
 ) -> None:
     """Refuse a model whose ends do not fit the data.
 
     Args:
-        vocab_size, num_labels, image: as `ends` gives them; None is not looked at.
+        vocab_size, num_labels, decoder_start_id, image: as `ends` gives them; None is not
+            looked at.
 
     Raises:
         ConfigError: naming both sides.
@@ -79,6 +82,12 @@ def check_ends(
     if None not in (model.num_labels, num_labels) and model.num_labels != num_labels:
         raise ConfigError(
             f"model.num_labels = {model.num_labels} and the data has {num_labels} labels; "
+            "use that, or leave it out"
+        )
+    start = model.decoder_start_id
+    if None not in (start, decoder_start_id) and start != decoder_start_id:
+        raise ConfigError(
+            f"model.decoder_start_id = {start} and targets begin with {decoder_start_id}; "
             "use that, or leave it out"
         )
     if image is not None:

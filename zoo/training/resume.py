@@ -122,10 +122,13 @@ def refuse_other_run(config: TrainConfig) -> None:
     """
     if (Path(config.workdir) / "config.json").exists():
         saved = read_config(config.workdir)
-        known = saved["model"]
-        labels = known.get("num_labels") if config.model.num_labels is None else None
-        resolved = resolve_run(config, vocab_size=known["vocab_size"], num_labels=labels)
-        _check_settings(resolved, saved)
+        model = saved["model"]
+        open_ = {
+            field: model.get(field)
+            for field in ("num_labels", "decoder_start_id")
+            if getattr(config.model, field) is None
+        }
+        _check_settings(resolve_run(config, vocab_size=model["vocab_size"], **open_), saved)
 
 
 def _check_settings(config: TrainConfig, settings: dict[str, Any]) -> None:
