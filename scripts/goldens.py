@@ -7,9 +7,8 @@
 
 The tests read the array files and need none of these packages; neither does this script need jax.
 Every model is tiny, in evaluation mode, and has all its parameters moved off their start. The
-reference runs in float64 but where it casts to float32 itself (norms and softmax of some), so a
-difference above 1e-6 is ours. Three goldens need x-transformers 2; a golden whose package is missing
-or of another version is left as it is.
+reference runs in float64 but where it casts to float32 itself (norms and softmax of some). Three
+goldens need x-transformers 2; one whose package is missing, or of another version, stays as it is.
 """
 
 from __future__ import annotations
