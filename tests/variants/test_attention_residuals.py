@@ -27,7 +27,7 @@ OPENING = {FULL: {0, 1, 2, 3, 4, 5}, BLOCKS: {0, 4}, ONE: {0}}
 def attend(sources: list[Array], own: Tree, eps: float) -> Array:
     logits = []
     for v in sources:
-        key = v / np.sqrt((v**2).mean(-1, keepdims=True) + eps) * own["key_norm"]["gain"]
+        key = v / np.sqrt((v**2).mean(-1, keepdims=True) + eps) * own["gain"]
         logits.append(key @ own["query"])
     weights = np.exp(logits) / np.exp(logits).sum(0)
     return sum(w[..., None] * v for w, v in zip(weights, sources, strict=True))

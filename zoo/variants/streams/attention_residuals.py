@@ -21,23 +21,32 @@ from zoo.variants.variant import Context, Recipe, Variant
 _KEY_NORM = NormSlot(kind="rms_norm", bias=False)
 # Logit of a block that is not there yet: finite, so that its gradient is 0 and not NaN.
 _ABSENT = -1e30
+# Accelerators round the factors of a float32 product otherwise.
+_EXACT = jax.lax.Precision.HIGHEST
 
 
 class DepthAttention(nnx.Module):
     """sum_i softmax_i(w . RMS(v_i)) v_i over blocks v_i, with a learned query w per read."""
 
     def __init__(self, prefix: str, d_model: int, norm: NormSpec) -> None:
+        self.eps = norm.eps
         self.query = weight.vector(f"{prefix}query", d_model, "embed", kind="multiplier")
-        self.key_norm = make_norm(_KEY_NORM, f"{prefix}key_norm", d_model, norm)
+        self.gain = weight.vector(f"{prefix}key_norm", d_model, "embed", kind="gain", start=1.0)
 
     def __call__(self, blocks: jax.Array, sources: Any) -> jax.Array:
         """[blocks, batch, length, d_model] to the mixture of the first `sources` of them."""
-        keys = self.key_norm(blocks.astype(jnp.float32))
-        logits = jnp.sum(keys * self.query[...], axis=-1, keepdims=True)
+        values = blocks.astype(jnp.float32)
+        # w . (g RMS(v)) = ((g w) . v) / rms(v): no normed copy of every block. Products instead of
+        # sums of elementwise ones make the gradient six times as fast on CPU.
+        along = jnp.einsum(
+            "nbld,d->nbl", values, self.gain[...] * self.query[...], precision=_EXACT
+        )
+        logits = along * jax.lax.rsqrt(jnp.mean(values * values, axis=-1) + self.eps)
         there = jnp.arange(blocks.shape[0]) < sources
-        logits = jnp.where(there[:, None, None, None], logits, _ABSENT)
+        logits = jnp.where(there[:, None, None], logits, _ABSENT)
         weights = jax.nn.softmax(logits, axis=0)
-        return jnp.sum(weights * blocks, axis=0).astype(blocks.dtype)
+        mixed = jnp.einsum("nbl,nbld->bld", weights, values, precision=_EXACT)
+        return mixed.astype(blocks.dtype)
 
 
 class AttentionResidualSite(nnx.Module):
