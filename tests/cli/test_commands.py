@@ -118,7 +118,7 @@ def test_train_help_shows_the_defaults_of_the_config_file(run_zoo: Zoo, tmp_path
         (["train", "--model.num-heads", "7"], "model.num_heads = 7 does not divide model.d_model"),
         (["train", "--model.positions", "rotory"], "did you mean rotary?"),
         (["train", "--model.dtype", "float16"], "use float32 or bfloat16"),
-        (["train", "--model.architecture", "encoder"], "use decoder"),
+        (["train", "--model.architecture", "encoder"], "use model.architecture = 'decoder'"),
         (["train", "--workdir", ""], "workdir = ''"),
         (["train", "--json"], "--json needs --dry-run"),
         (["train", "deep_norm"], "unexpected word 'deep_norm'"),
