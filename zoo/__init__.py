@@ -30,6 +30,7 @@ _HOMES = {
     "TrainConfig": "zoo.training.config",
     "train": "zoo.training.loop",
     "diagnose": "zoo.diagnosis.measure",
+    "features": "zoo.diagnosis.features",
 }
 
 __all__ = [*_HOMES, "__version__"]
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from zoo.checkpoints.pretrained import load_pretrained as load_pretrained
     from zoo.data.tokenizers import load_tokenizer as load_tokenizer
     from zoo.decoding import generate as generate
+    from zoo.diagnosis.features import features as features
     from zoo.diagnosis.measure import diagnose as diagnose
     from zoo.errors import ZooError as ZooError
     from zoo.models.config import ModelConfig as ModelConfig

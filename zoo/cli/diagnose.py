@@ -32,6 +32,8 @@ class DiagnoseOptions:
     """A Python file with a function config(), as for zoo train: a model at its start."""
     batches: int = 1
     """Training batches that the figures are taken over."""
+    attention: bool = False
+    """Also the entropy of the attention weights, all of which are then held at once."""
     out: str | None = None
     """Also draw the figures over the depth into this file (.png, .svg or .pdf)."""
     json: bool = False
@@ -59,7 +61,9 @@ def run(args: Sequence[str]) -> int:
         raise ConfigError(f"batches = {options.batches}; use 1 or more")
     from zoo.diagnosis.runs import diagnose_config
 
-    found = diagnose_config(options.run, folder, batches=options.batches)
+    found = diagnose_config(
+        options.run, folder, batches=options.batches, attention=options.attention
+    )
     print(dumps(found.to_json(), indent=2) if options.json else found)
     if options.out is not None:
         # Beside the figures, not among them: stdout stays JSON with --json.

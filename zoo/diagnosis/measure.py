@@ -43,6 +43,7 @@ def diagnose(
     optim: OptimConfig | None = None,
     opt_state: Any = None,
     step: int | None = None,
+    attention: bool = False,
 ) -> Diagnosis:
     """What flows through every sublayer of a model, and what one optimizer step does to it.
 
@@ -56,6 +57,8 @@ def diagnose(
         optim: default: AdamW with the recipe of the variant.
         opt_state: of this optimizer, as the state of a run holds it.
         step: of the optimizer, for scheduled multipliers; None: the end of their schedules.
+        attention: also the entropy of the attention weights, which takes a second forward pass
+            that holds all of them, [layers, batch, heads, length, length] float32.
 
     Raises:
         ConfigError: on a batch or task that does not go with the model.
@@ -75,16 +78,28 @@ def diagnose(
     )
     assert config.lr is not None  # filled by resolve_optim, like the decay
     assert config.weight_decay is not None
-    return _diagnosis(core, params, batches, config.lr, config.weight_decay, opt_state, step)
+    return _diagnosis(
+        core,
+        params,
+        batches,
+        lr=config.lr,
+        weight_decay=config.weight_decay,
+        opt_state=opt_state,
+        step=step,
+        attention=attention,
+    )
 
 
-def diagnose_run(run: Run, state: State, batches: Sequence[Batch]) -> Diagnosis:
+def diagnose_run(
+    run: Run, state: State, batches: Sequence[Batch], *, attention: bool = False
+) -> Diagnosis:
     """`diagnose` with the weights, optimizer state and step of a run.
 
     The learning rate is that of the run's next step.
 
     Args:
         batches: as `Run.batch` makes them.
+        attention: as for `diagnose`.
     """
     done = int(state["step"])
     lr = float(run.inputs.lr) * float(run.core.schedule(jnp.asarray(done)))
@@ -92,10 +107,11 @@ def diagnose_run(run: Run, state: State, batches: Sequence[Batch]) -> Diagnosis:
         run.core,
         state["params"],
         batches,
-        lr,
-        float(run.inputs.weight_decay),
-        state["opt_state"],
-        done,
+        lr=lr,
+        weight_decay=float(run.inputs.weight_decay),
+        opt_state=state["opt_state"],
+        step=done,
+        attention=attention,
     )
 
 
@@ -103,10 +119,12 @@ def _diagnosis(
     core: Step,
     params: dict[str, Any],
     batches: Sequence[Batch],
+    *,
     lr: float,
     weight_decay: float,
     opt_state: Any,
     step: int | None,
+    attention: bool,
 ) -> Diagnosis:
     at = None if step is None else jnp.asarray(step)
     _, weights = weight.split(core.model)
@@ -120,7 +138,10 @@ def _diagnosis(
         grads, loss = jax.grad(objective, has_aux=True)(params)
         bound = weight.bind(core.model, params)
         _, taps = bound.measure(**core.task.inputs(batch), step=at)
-        return loss, grads, taps
+        maps: dict[str, Any] = {}
+        if attention:
+            _, maps = bound.measure(**core.task.inputs(batch), step=at, taps="attention")
+        return loss, grads, (taps, jax.tree.map(_entropy, maps))
 
     @jax.jit
     def move(params: dict[str, Any], grads: Any, held: Any, tokens: Any) -> tuple[Any, Norms]:
@@ -139,7 +160,8 @@ def _diagnosis(
     held = core.optimizer.init(params) if opt_state is None else opt_state
     grad_norm, norms = jax.device_get(move(params, grads, held, tokens))
     found = tuple(_weights(weights, norms))
-    taps = jax.tree.map(lambda *parts: np.stack(parts), *jax.device_get([s[2] for s in seen]))
+    measured = jax.device_get([each[2] for each in seen])
+    taps, entropy = jax.tree.map(lambda *parts: np.stack(parts), *measured)
     return Diagnosis(
         variant=core.model.placement.variant,
         task=core.task.name,
@@ -147,9 +169,15 @@ def _diagnosis(
         tokens=round(tokens),
         grad_norm=float(grad_norm),
         learning_rate=lr,
-        sublayers=tuple(_sublayers(core.model, taps, found)),
+        sublayers=tuple(_sublayers(core.model, taps, entropy, found)),
         weights=found,
     )
+
+
+def _entropy(weights: jax.Array) -> jax.Array:
+    """[layers] mean of -sum p log p in nats, of [layers, batch, heads, length, source length]."""
+    each = jnp.sum(jax.scipy.special.entr(weights), axis=-1)
+    return jnp.mean(each, axis=tuple(range(1, each.ndim)))
 
 
 def _norm(own: Weight, array: jax.Array) -> jax.Array:
@@ -179,9 +207,18 @@ def _order(place: tuple[Any, ...]) -> tuple[Any, ...]:
 
 
 def _sublayers(
-    model: Transformer, taps: Mapping[str, Mapping[str, np.ndarray]], found: Sequence[WeightFigures]
+    model: Transformer,
+    taps: Mapping[str, Mapping[str, np.ndarray]],
+    entropy: Mapping[str, Mapping[str, np.ndarray]],
+    found: Sequence[WeightFigures],
 ) -> list[SublayerFigures]:
-    """One entry a sublayer from taps [batches, layers, sublayers] and the weights' norms."""
+    """One entry a sublayer.
+
+    Args:
+        taps: [batches, layers, sublayers] by stack and name.
+        entropy: [batches, layers] by stack and kind of sublayer, or empty.
+        found: the weights' norms.
+    """
     by_place: dict[tuple[Any, ...], list[WeightFigures]] = {}
     for each in found:
         by_place.setdefault((each.stack, each.layer, each.sublayer), []).append(each)
@@ -195,6 +232,7 @@ def _sublayers(
         for layer, sites in enumerate(placement.layers):
             for index, site in enumerate(sites):
                 here = by_place.get((stack, layer, site.sublayer), [])
+                spread = entropy.get(stack, {}).get(site.sublayer)
                 matrices = [w for w in here if w.kind == "matrix"]
                 made.append(
                     SublayerFigures(
@@ -209,6 +247,9 @@ def _sublayers(
                         update_ratio=ratio(
                             math.hypot(*(w.update_norm for w in matrices)),
                             math.hypot(*(w.norm for w in matrices)),
+                        ),
+                        attention_entropy=(
+                            None if spread is None else float(np.mean(spread[:, layer]))
                         ),
                     )
                 )

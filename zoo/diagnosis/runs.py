@@ -27,13 +27,16 @@ def config_of(folder: str) -> TrainConfig:
     return dataclasses.replace(from_dict(read_config(folder)), workdir=folder)
 
 
-def diagnose_config(config: TrainConfig, folder: str | None, *, batches: int) -> Diagnosis:
+def diagnose_config(
+    config: TrainConfig, folder: str | None, *, batches: int, attention: bool = False
+) -> Diagnosis:
     """The diagnosis of a config's initialisation, or of a workdir's newest checkpoint.
 
     Args:
         folder: a workdir, of whose run the config has model and optimizer; None: the
             initialisation.
         batches: how many, from the place in the text where the run goes on.
+        attention: also the entropy of the attention weights.
 
     Raises:
         ZooError: on whatever cannot work; CheckpointError where there is nothing to load.
@@ -43,7 +46,8 @@ def diagnose_config(config: TrainConfig, folder: str | None, *, batches: int) ->
     run = prepare(config)
     state = run.initial_state() if folder is None else _newest(run, folder)
     rows = itertools.islice(run.data.train_batches(int(state["step"])), batches)
-    return diagnose_run(run, state, [run.task.batch(each, run.data.spec) for each in rows])
+    made = [run.task.batch(each, run.data.spec) for each in rows]
+    return diagnose_run(run, state, made, attention=attention)
 
 
 def _refuse_other(config: TrainConfig, folder: str) -> None:
