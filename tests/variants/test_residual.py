@@ -297,6 +297,19 @@ def test_both_stacks_of_an_encoder_decoder_are_made() -> None:
         assert stack.placement == placed.stack(name)
 
 
+def test_a_parallel_layout_has_one_sublayer_a_layer() -> None:
+    stack = ResidualStack("deep_norm", layout="parallel", **PLACE)
+    x = jax.random.normal(jax.random.key(1), (1, 3, WIDTH))
+    carry = x
+    for layer in range(DEPTH):
+        carry = stack(carry, jnp.sin, layer=layer, sublayer="parallel")
+    np.testing.assert_array_equal(stack.run(x, [{"parallel": jnp.sin}] * DEPTH), stack.close(carry))
+    placed = get_variant("deep_norm").resolve(
+        "decoder", num_decoder_layers=DEPTH, d_model=WIDTH, layout="parallel"
+    )
+    assert stack.placement.layers == placed.stack("decoder").layers
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
