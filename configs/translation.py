@@ -5,8 +5,7 @@
         --data.validation-path val.en --data.validation-target-path val.de
 
 Post-norm, sinusoidal positions, one table for both sides and the head, label smoothing 0.1
-(1706.03762), at a size for small corpora. About six minutes on 2 cores
-for the 29,000 pairs of Multi30k.
+(1706.03762), at a size for small corpora: 77,000 pairs, about six minutes on 2 cores.
 A .jsonl or .parquet file instead: --data.text-column en --data.target-column de.
 """
 
