@@ -179,3 +179,36 @@ def test_no_public_name_is_a_module_of_the_package() -> None:
 
     modules = {module.name for module in pkgutil.iter_modules(zoo.__path__)}
     assert not modules & set(zoo.__all__)
+
+
+def test_an_encoder_decoder_answers_behind_its_start_token() -> None:
+    model = zoo.create_model(
+        "encoder-decoder-tiny",
+        variant="pre_norm",
+        rngs=2,
+        d_model=16,
+        num_heads=2,
+        vocab_size=32,
+        max_length=8,
+        decoder_start_id=5,
+    )
+    source = jnp.asarray([PROMPT, [*PROMPT[:2], 0, 0, 0]])
+    mask = jnp.asarray([[1] * 5, [1, 1, 0, 0, 0]])
+    made = generate(model, source, mask, max_new_tokens=6)
+    assert made.shape == (2, 7)
+    forward = jax.jit(lambda ids: model(source, decoder_input_ids=ids, attention_mask=mask))
+    want = np.full((2, 7), 0)
+    want[:, 0] = 5
+    for place in range(6):
+        # One shape for all lengths; a decoder does not see what follows.
+        want[:, place + 1] = jnp.argmax(forward(jnp.asarray(want))[:, place], axis=-1)
+    assert made.tolist() == want.tolist()
+    assert made[0].tolist() != made[1].tolist()
+    assert len(set(made[0].tolist())) > 2, "one token over and over tests nothing"
+    with pytest.raises(ConfigError, match="hides a whole source"):
+        generate(model, source, mask.at[1].set(0))
+
+
+def test_a_model_that_writes_no_text_is_refused() -> None:
+    with pytest.raises(ConfigError, match="head = 'masked_lm' on architecture = 'encoder'"):
+        generate(zoo.create_model("encoder-tiny"), jnp.asarray([PROMPT]))

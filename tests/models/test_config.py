@@ -53,6 +53,21 @@ IMPOSSIBLE: list[tuple[dict[str, Any], str]] = [
     ({"variant": "peri_norm", "embedding_norm": False}, "embedding_norm = False"),
     ({"variant": "sandwich_norm", "embedding_norm": True}, "embedding_norm = True"),
     ({"variant": "res_post_norm", "qk_norm": False}, "qk_norm = False: res_post_norm needs it"),
+    ({"qk_norm_over": "width"}, "qk_norm_over = 'width' without qk_norm; set qk_norm = True"),
+    ({"attention": "fused", "attention_softcap": 50.0}, "attention_softcap = 50.0"),
+    ({"logit_softcap": 0.0}, "logit_softcap = 0.0: must be above 0"),
+    ({"head": "masked_lm"}, "head = 'masked_lm': architecture = 'decoder' carries language_model"),
+    ({"num_encoder_layers": 3}, "num_encoder_layers = 3: 'decoder' has one stack"),
+    ({"architecture": "encoder_decoder", "num_decoder_layers": 0}, "num_decoder_layers = 0"),
+    ({"architecture": "encoder_decoder", "layout": "parallel"}, "layout = 'parallel'"),
+    ({"architecture": "encoder_decoder", "decoder_start_id": 256}, "ids run from 0 to 255"),
+    ({"decoder_start_id": 1}, "decoder_start_id = 1: 'decoder' has no target"),
+    ({"architecture": "vision", "image_size": 30}, "patch_size = 4 does not divide image_size"),
+    ({"architecture": "vision", "max_length": 9}, "its images have 65 places"),
+    ({"architecture": "vision", "positions": "rotary"}, "positions = 'rotary'"),
+    ({"architecture": "vision", "tie_embeddings": True}, "tie_embeddings = True"),
+    ({"type_vocab_size": 2}, "type_vocab_size = 2: only an encoder"),
+    ({"architecture": "encoder", "pooler": True, "pooling": "mean"}, "pooler = True"),
 ]
 
 
@@ -75,6 +90,16 @@ def test_what_is_left_open_follows_from_the_rest() -> None:
     assert resolve(ModelConfig(variant="res_post_norm")).qk_norm is True
     assert resolve(ModelConfig(init="normal", init_std=0.03)).embedding_std == 0.03
     assert resolve(config) == config
+
+
+def test_both_stacks_have_the_depth_that_is_given_once_or_each_its_own() -> None:
+    pair = ModelConfig(architecture="encoder_decoder", num_layers=5)
+    both = resolve(pair)
+    assert (both.num_encoder_layers, both.num_decoder_layers, both.decoder_start_id) == (5, 5, 0)
+    own = declare(dataclasses.replace(pair, num_decoder_layers=2)).placement
+    assert {name: len(stack.layers) for name, stack in own.stacks} == {"encoder": 5, "decoder": 2}
+    with pytest.raises(ConfigError, match="is of encoder or decoder"):
+        resolve(ModelConfig(num_layers=5), own)
 
 
 def test_free_ends_are_the_users_choice() -> None:
