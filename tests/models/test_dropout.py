@@ -30,6 +30,22 @@ def test_a_rate_acts_with_a_key_alone_and_repeats_with_the_same_key(
     assert np.abs(first - other).max() > 1e-3
 
 
+@pytest.mark.parametrize("head", ["sequence_classification", "token_classification"])
+def test_a_classifier_s_features_are_dropped_and_keep_their_mean(
+    head: str, tiny: Callable[..., Any], ids: jax.Array
+) -> None:
+    case, draws = tiny(architecture="encoder", head=head, dropout=0.25), 2000
+    hidden = case.run(case.params, ids)[0]
+    model = weight.bind(case.model, case.params)
+    keys = jax.random.split(KEY, draws)
+    logits = jax.jit(jax.vmap(lambda key: model.logits(hidden, None, key)))(keys)
+    spread = np.std(logits, axis=0)
+    assert spread.min() > 1e-3
+    # The mean of so many draws is known to spread / sqrt(draws); 5 of these for 50 numbers.
+    error = np.abs(np.mean(logits, axis=0) - model.logits(hidden))
+    assert (error < 5 * spread / np.sqrt(draws)).all()
+
+
 def test_without_rates_training_is_evaluation(tiny: Callable[..., Any], ids: jax.Array) -> None:
     case = tiny()
     train, evaluation = (case.run(case.params, ids, dropout_key=key)[0] for key in (KEY, None))

@@ -14,35 +14,40 @@ from zoo.models.config import ModelConfig, resolve
 from zoo.models.presets import PRESETS, create_model, preset
 from zoo.models.transformer import declare
 
-MASKED: dict[str, Any] = {}  # the preset's own head
+OWN: dict[str, Any] = {}  # the preset as it is, with its own head
 POOLED = {"head": "none", "pooler": True}  # BertModel and RobertaModel: no head, but the pooler
 BARE = {"head": "none"}
 
 # Each row: what is counted, and the count of transformers' class of that form, or the model card.
 PUBLISHED = [
     ("bert-base", POOLED, 109_482_240),
-    ("bert-base", MASKED, 109_514_298),  # BertForMaskedLM: no pooler, a tied decoder
+    ("bert-base", OWN, 109_514_298),  # BertForMaskedLM: no pooler, a tied decoder
     ("bert-large", POOLED, 335_141_888),
     ("roberta-base", POOLED, 124_645_632),
-    ("roberta-base", MASKED, 124_697_433),
+    ("roberta-base", OWN, 124_697_433),
     ("roberta-large", POOLED, 355_359_744),
     ("distilbert", BARE, 66_362_880),
-    ("bart-base", MASKED, 139_420_416),  # BartModel: the head is tied
-    ("bart-large", MASKED, 406_291_456),
-    ("gpt1", MASKED, 116_534_784),
-    ("gpt2-small", MASKED, 124_439_808),
-    ("gpt2-medium", MASKED, 354_823_168),
-    ("gpt2-large", MASKED, 774_030_080),
-    ("gpt2-xl", MASKED, 1_557_611_200),
-    ("opt-125m", MASKED, 125_239_296),
-    ("llama-7b", MASKED, 6_738_415_616),
-    ("llama2-7b", MASKED, 6_738_415_616),
-    ("llama2-13b", MASKED, 13_015_864_320),
-    ("tinyllama-1.1b", MASKED, 1_100_048_384),
-    ("mistral-7b", MASKED, 7_241_732_096),
-    ("vit-base", MASKED, 86_567_656),  # with the head for 1000 classes
-    ("vit-large", MASKED, 304_326_632),
-    ("deit-small", MASKED, 22_050_664),
+    ("bart-base", OWN, 139_420_416),  # BartModel: the head is tied
+    ("bart-large", OWN, 406_291_456),
+    ("gpt1", OWN, 116_534_784),
+    ("gpt2-small", OWN, 124_439_808),
+    ("gpt2-medium", OWN, 354_823_168),
+    ("gpt2-large", OWN, 774_030_080),
+    ("gpt2-xl", OWN, 1_557_611_200),
+    ("opt-125m", OWN, 125_239_296),
+    ("llama-7b", OWN, 6_738_415_616),
+    ("llama2-7b", OWN, 6_738_415_616),
+    ("llama2-13b", OWN, 13_015_864_320),
+    ("tinyllama-1.1b", OWN, 1_100_048_384),
+    ("mistral-7b", OWN, 7_241_732_096),
+    ("qwen3-0.6b", OWN, 596_049_920),
+    ("olmo2-1b", OWN, 1_484_916_736),
+    ("gemma2-2b", OWN, 2_614_341_888),
+    ("vit-huge", OWN, 632_045_800),
+    ("deit-tiny", OWN, 5_717_416),
+    ("vit-base", OWN, 86_567_656),  # with the head for 1000 classes
+    ("vit-large", OWN, 304_326_632),
+    ("deit-small", OWN, 22_050_664),
 ]
 
 
@@ -78,11 +83,8 @@ def test_every_preset_resolves_and_every_published_one_is_counted() -> None:
     for config in PRESETS.values():
         assert resolve(resolve(config)) == resolve(config)
     counted = {name for name, _, _ in PUBLISHED} | {"transformer-base", "transformer-big"}
-    ours = {name for name in PRESETS if name.endswith(("-tiny", "-small"))} - {
-        "gpt2-small",
-        "deit-small",
-    }
-    assert set(PRESETS) == counted | ours
+    ours = {f"{name}-tiny" for name in ("encoder", "decoder", "encoder-decoder", "vision")}
+    assert set(PRESETS) == counted | ours | {"decoder-small"}
 
 
 @pytest.mark.parametrize("name", ["bert-base", "bart-base", "vit-base"])

@@ -19,7 +19,7 @@ class DescribeOptions:
 
     name: Annotated[str, tyro.conf.Positional]
     """A name or alias of `zoo list variants`, or "name(option=value)"."""
-    architecture: Literal["encoder", "decoder", "encoder_decoder"] = "decoder"
+    architecture: Literal["encoder", "decoder", "encoder_decoder", "vision"] = "decoder"
     """Which stacks there are."""
     num_layers: int = 12
     """Layers of the stack; with encoder_decoder of both."""

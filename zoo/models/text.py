@@ -7,6 +7,7 @@ import jax.numpy as jnp
 
 from zoo.errors import ConfigError
 from zoo.layers.embeddings import Embedding
+from zoo.layers.linear import dropout, fold
 from zoo.models.config import ModelConfig
 from zoo.models.heads import Classifier, MaskedLMHead, Pooler, VocabularyHead, mean_of_tokens
 from zoo.models.stack import Measure, Taps, owned
@@ -65,7 +66,7 @@ class TextModel(Transformer, Tower):
         hidden = self.hidden(
             input_ids, attention_mask, token_type_ids, positions, segment_ids, step, dropout_key
         )
-        return self.logits(hidden, attention_mask)
+        return self.logits(hidden, attention_mask, dropout_key)
 
     def measure(
         self,
@@ -100,15 +101,23 @@ class TextModel(Transformer, Tower):
         )
         return hidden, {self.stack.name: measured}
 
-    def logits(self, hidden: jax.Array, attention_mask: jax.Array | None = None) -> jax.Array:
+    def logits(
+        self,
+        hidden: jax.Array,
+        attention_mask: jax.Array | None = None,
+        dropout_key: jax.Array | None = None,
+    ) -> jax.Array:
         """The head on `hidden`; of [..., d_model] where it looks at each token by itself."""
+        rate, key = self.config.dropout, fold(dropout_key, 2)
         match self.config.head:
             case "language_model" | "masked_lm":
                 return self.head(hidden, self.embedding)
-            case "span" | "token_classification":
+            case "span":
                 return self.head(hidden)
+            case "token_classification":
+                return self.head(dropout(hidden, rate, key))
             case "sequence_classification":
-                return self.head(self.pooled(hidden, attention_mask))
+                return self.head(dropout(self.pooled(hidden, attention_mask), rate, key))
             case _:
                 return hidden
 
