@@ -153,7 +153,10 @@ def test_a_value_of_a_config_file_that_no_flag_would_take_is_bad_input(
 def test_list_variants_as_json_has_every_variant(run_zoo: Zoo) -> None:
     code, out, _ = run_zoo("list", "variants", "--json")
     assert code == 0
-    assert [entry["name"] for entry in json.loads(out)] == zoo.list_variants()
+    entries = json.loads(out)
+    assert [entry["name"] for entry in entries] == zoo.list_variants()
+    known = {"summary", "equation", "aliases", "options", "ends", "paper", "provenance"}
+    assert all(known <= set(entry) for entry in entries)
 
 
 def test_list_prints_a_line_a_name(run_zoo: Zoo) -> None:

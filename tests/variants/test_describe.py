@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import re
@@ -11,15 +12,17 @@ import pytest
 
 import zoo
 from zoo.errors import VariantError
-from zoo.variants.describe import segments
-from zoo.variants.placement import NormSlot, Site, StackPlacement
+from zoo.variants import serial
+from zoo.variants.describe_text import site_rows
+from zoo.variants.placement import Gate, Multiplier, NormSlot, Ramp, Site, StackPlacement
 from zoo.variants.registry import get_variant
+from zoo.variants.segments import formula, segments
 from zoo.variants.variant import SUBLAYERS, Context, Paper, Variant
 
 EVERY = zoo.list_variants()
 
 
-def decoder(name: str, **sizes: Any) -> dict[str, Any]:
+def decoder(name: str | Variant, **sizes: Any) -> dict[str, Any]:
     stack: dict[str, Any] = zoo.describe(name, **sizes).to_json()["stacks"]["decoder"]
     return stack
 
@@ -46,6 +49,8 @@ def test_text_shows_what_the_variant_says_of_itself(name: str) -> None:
     for part in (name, variant.summary, variant.equation, variant.failure, variant.paper.title):
         assert " ".join(part.split()) in words
     assert variant.recipe.source in words
+    assert all(" ".join(part.split()) in words for part in (variant.note, *variant.used_by))
+    assert variant.provenance.replace("_", "-") in words
     assert all(alias in words for alias in variant.aliases)
     stack = described.placement.stack("decoder")
     assert f"final norm {stack.final_norm}" in words
@@ -157,6 +162,118 @@ def test_layers_that_alternate_are_two_segments() -> None:
     post, pre = Site("mlp", norm_out=NormSlot()), Site("mlp", norm_in=NormSlot())
     stack = StackPlacement(tuple((post if i % 2 else pre,) for i in range(6)))
     assert [segment.layers for segment in segments(stack)] == [(0, 2, 4), (1, 3, 5)]
+
+
+FULL = Site(
+    "parallel",
+    norm_in=NormSlot(scale=0.5),
+    norm_branch=NormSlot(kind="rms_norm", eps=1e-8, affine=False),
+    skip=Multiplier(0.05, learned="vector", stored=0.125),
+    branch=Multiplier(2.0, ramp=Ramp(steps=10.0, floor=0.25, start=30.0, power=2.0)),
+    inner_norm=NormSlot(),
+    qk_norm=False,
+    skip_normed=True,
+    gate=Gate("straight_through", on="skip", start=0.75),
+    v_norm=True,
+    qk_unit=True,
+    qk_scale=Multiplier(1.5, learned="vector"),
+    attention_scale=3.0,
+    head_scale=True,
+    score_scale=True,
+    hidden_scale=Multiplier(4.5, learned="vector"),
+    scalar_biases=True,
+    init_gains=(("v", 0.7),),
+    lr_multipliers=(("branch", 0.1),),
+    decay_multipliers=(("matrix", 8.5),),
+)
+SAID = """x' = a G(c_in N(x)) + b N(F(c_in N(x)))
+c_in (behind norm_in) = 0.5
+norm_branch: rms_norm, eps 1e-08, without weights
+a (skip): learned vector, starts at 0.05 (as 0.125 × 0.4)
+b (branch) = 2 × a schedule: 0.25 until step 30, with the square of the step to 1 at step 40
+g a learned scalar, starts at 0.75
+F needs a norm before its output matrix
+queries and keys must not have a norm
+queries and keys have unit length
+queries and keys × learned vector, starts at 1.5
+the values of each head have a norm
+attention scores × 3, not head_dim^-0.5
+each head's scores × a learned scalar, starts at 10
+each head's output × a learned scalar, starts at 1
+what enters the activation × learned vector, starts at 4.5
+F has a learned scalar, from 0, before each of its operations
+initial std: q, k, o, w1, w2 × 1; v × 0.7
+learning rate: branch × 0.1
+weight decay: matrix × 8.5
+embedding × 12
+gradient of the embedding × 0.1
+final norm: center_norm, gain starts at 0.5
+logits × 0.25
+initial std: head × 0
+learning rate: embedding × 2"""
+
+
+def full_ends(context: Context) -> StackPlacement:
+    return StackPlacement(
+        embedding_multiplier=12.0,
+        embedding_gradient=0.1,
+        final_slot=NormSlot(0.5, kind="center_norm"),
+        logit_scale=Multiplier(0.25),
+        init_gains=(("head", 0.0),),
+        lr_multipliers=(("embedding", 2.0),),
+    )
+
+
+@pytest.mark.parametrize("said", SAID.splitlines())
+def test_everything_that_a_placement_can_say_is_shown(said: str) -> None:
+    whole = dataclasses.replace(MINE, law=lambda context: FULL, ends=full_ends)
+    assert said in " ".join(str(zoo.describe(whole, num_layers=2)).split())
+
+
+def test_json_holds_all_of_a_site() -> None:
+    whole = dataclasses.replace(MINE, law=lambda context: FULL, ends=full_ends)
+    stack = decoder(whole, num_layers=2)
+    (segment,) = stack["segments"]
+    assert segment["sublayers"][0]["site"] == serial.encode(FULL)
+    assert stack["ends"]["logit_scale"] == serial.encode(Multiplier(0.25))
+    assert stack["ends"]["embedding_multiplier"] == 12.0
+
+
+def test_a_variance_gate_has_other_letters_than_the_multipliers() -> None:
+    gated = Site("mlp", branch=Multiplier(0.5), gate=Gate("variance", temperature=0.3))
+    assert formula([gated]) == "x' = alpha x + b beta F(x)"
+
+
+def test_another_stream_is_shown_by_the_equation_of_its_variant() -> None:
+    for name in EVERY:
+        variant = get_variant(name)
+        text = str(zoo.describe(name))
+        (segment, *_) = decoder(name)["segments"]
+        if variant.stream == "plain":
+            assert segment["sublayers"][0]["formula"].startswith("x' = ")
+        else:
+            assert not re.search(r"^      x' = ", text, re.M)
+            assert f"stream      {variant.stream}" in text
+            assert segment["sublayers"][0]["formula"] == variant.equation
+
+
+def test_starts_and_constants_of_a_stream_are_shown() -> None:
+    site = Site(
+        "mlp",
+        norms=(("mixing", NormSlot(affine=False)),),
+        constants=(("decay", 0.5),),
+        starts=(("rows", (1.0, 0.0)), ("many", (0.0,) * 8 + (2.0,)), ("same", (3.0,) * 9)),
+        traits=("last",),
+    )
+    assert site_rows([site], "another") == (
+        "norms: mixing",
+        "mixing: without weights",
+        "decay = 0.5",
+        "rows starts at (1, 0)",
+        "many starts at 9 values from 0 to 2",
+        "same starts at 3 (all 9)",
+        "here: last",
+    )
 
 
 @pytest.mark.parametrize(

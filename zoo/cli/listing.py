@@ -23,9 +23,14 @@ class ListOptions:
     """Print JSON: a list of objects."""
 
 
+Entry = dict[str, Any]
+# What a line has room for; JSON has all of it.
+_COLUMNS = {"variants": ("name", "summary", "stream", "paper")}
+
+
 def run(args: Sequence[str]) -> int:
     options = parse(ListOptions, args, command="list")
-    listers: dict[str, Callable[[], list[dict[str, Any]]]] = {
+    listers: dict[str, Callable[[], list[Entry]]] = {
         "variants": _variants,
         "models": _models,
         "tasks": _tasks,
@@ -34,8 +39,8 @@ def run(args: Sequence[str]) -> int:
     if options.json:
         print(dumps(entries, indent=2))
     else:
-        rows = [[_cell(value) for value in entry.values()] for entry in entries]
-        print(table(rows, header=list(entries[0])))
+        columns = _COLUMNS.get(options.what, tuple(entries[0]))
+        print(table([[_cell(entry[name]) for name in columns] for entry in entries], columns))
     return 0
 
 
@@ -45,22 +50,28 @@ def _cell(value: Any) -> str:
     return ", ".join(value) if isinstance(value, list) else str(value)
 
 
-def _variants() -> list[dict[str, Any]]:
-    from zoo.variants.registry import get_variant, list_variants
+def _variants() -> list[Entry]:
+    from zoo.variants.describe import describe
+    from zoo.variants.registry import list_variants
 
-    return [
-        {
-            "name": variant.name,
-            "options": dict(variant.options),
-            "aliases": list(variant.aliases),
-            "paper": variant.paper.arxiv or variant.paper.url,
-            "summary": variant.summary,
-        }
-        for variant in map(get_variant, list_variants())
-    ]
+    return [_variant(describe(name).to_json()) for name in list_variants()]
 
 
-def _models() -> list[dict[str, Any]]:
+def _variant(described: Entry) -> Entry:
+    (stack,) = described["stacks"].values()
+    ends = {name: stack["ends"][name] for name in ("embedding_norm", "final_norm")}
+    kept = ("name", "summary", "equation", "aliases", "provenance", "note", "used_by")
+    paper = described["paper"]
+    return {name: described[name] for name in kept} | {
+        "options": {option["name"]: option["default"] for option in described["options"]},
+        "stream": stack["stream"],
+        "ends": ends,
+        "paper": paper["arxiv"] or paper["url"],
+        "title": paper["title"],
+    }
+
+
+def _models() -> list[Entry]:
     from zoo.models.presets import list_models, preset
 
     return [
@@ -73,7 +84,7 @@ def _models() -> list[dict[str, Any]]:
     ]
 
 
-def _tasks() -> list[dict[str, Any]]:
+def _tasks() -> list[Entry]:
     from zoo.tasks import TASKS
 
     return [
