@@ -101,7 +101,9 @@ def test_skips_add_up_the_variance_of_every_branch_that_the_same_run_shows() -> 
 
 
 def test_encoder_and_decoder_are_profiled_each_by_itself() -> None:
-    config = dataclasses.replace(CONFIG, architecture="encoder_decoder", num_layers=2)
+    # With every kind of dropout in the branches.
+    rates = {"attention_dropout": 0.1, "stochastic_depth": 0.3}
+    config = dataclasses.replace(CONFIG, architecture="encoder_decoder", num_layers=2, **rates)
     batch = {"input_ids": IDS, "decoder_input_ids": IDS[:, :7]}
     model = zoo.profile(build(config, jax.random.key(0)), batch, key=KEY)
     taps, own = measured(model, **batch), skips(model)

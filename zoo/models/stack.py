@@ -130,6 +130,8 @@ class Layer(nnx.Module):
         for sublayer, numbers, own in self._calls(inputs):
             skips.append(skip)
             branch = sublayer.apply(sublayer.residual.read(x, numbers), scope, own)
+            keep = _keep(fold(own.key, 2), own.drop_rate, branch)
+            branch = branch if keep is None else branch * keep
             x, skip = sublayer.residual.profile(x, branch, numbers, skip)
         return (x, skip), {"skip": jnp.stack(skips)}
 
