@@ -112,9 +112,9 @@ def test_signal_during_an_evaluation_is_not_answered_before_a_save(
     config = configure({"checkpoint.every": 100})
     own = evaluate
 
-    def interrupted(*args: Any) -> Any:
+    def interrupted(*args: Any, **named: Any) -> Any:
         send(signal.SIGTERM)()
-        return own(*args)
+        return own(*args, **named)
 
     monkeypatch.setattr(loop, "evaluate", interrupted)
     summary = train(config)
@@ -225,7 +225,9 @@ def test_average_is_what_is_evaluated_and_loaded(configure: Configure) -> None:
     figures = {}
     for part in ("ema", "params"):
         batches = held_out(run.data, run.task, config.eval_batches)
-        figures[part], _ = evaluate(evaluator, state[part], batches, run.task, 1.0)
+        figures[part], _ = evaluate(
+            evaluator, state[part], batches, run.task, 1.0, step=state["step"]
+        )
     assert summary["eval_loss"] == figures["ema"]["eval_loss"] != figures["params"]["eval_loss"]
     assert_identical(weight.split(zoo.load_pretrained(config.workdir))[0], state["ema"])
 

@@ -32,6 +32,9 @@ def load_pretrained(
 ) -> Transformer:
     """The model of a workdir: weights only, its newest sound checkpoint unless `step` is given.
 
+    Scheduled multipliers stand where they stood at that step: the model is the one that was
+    trained, whether its schedule had ended or not.
+
     Args:
         folder: a workdir of `zoo train`.
         dtype: compute dtype of the model; its parameters stay float32.
@@ -41,6 +44,19 @@ def load_pretrained(
         CheckpointError: when the folder holds no checkpoint or a damaged one, or when the name
             of its variant stands for something else here.
     """
+    model, reached = load_run(folder, step=step, dtype=dtype, sharding=sharding)
+    model.placement = model.placement.at(reached)
+    return model
+
+
+def load_run(
+    folder: str | Path,
+    *,
+    step: int | None = None,
+    dtype: str = "float32",
+    sharding: Any = None,
+) -> tuple[Transformer, int]:
+    """(the model with its schedules, the step of its weights); as `load_pretrained`."""
     if dtype not in _DTYPES:
         raise CheckpointError(f"dtype = {dtype!r}; use {choices(_DTYPES)}")
     config = _model_config(folder, dtype)
@@ -58,7 +74,7 @@ def load_pretrained(
             lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), shapes
         )
         part = "ema" if meta.get("ema") else "params"
-        return weight.bind(model, checkpoints.restore(chosen, template, part=part))
+        return weight.bind(model, checkpoints.restore(chosen, template, part=part)), chosen
 
 
 def _stored_placement(stored: Mapping[str, Any], config: ModelConfig, path: Path) -> Placement:

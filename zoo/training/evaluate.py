@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -14,21 +14,23 @@ from zoo.data.base import LABELS_FILE, Data
 from zoo.data.loader import open_data
 from zoo.errors import ConfigError, choices
 from zoo.layers import weight
-from zoo.tasks import TASKS, Batch, Loss, Task
+from zoo.tasks import TASKS, Batch, Task
 from zoo.training.config import TrainConfig, from_dict
 from zoo.training.fit import check_ends, check_task
-from zoo.training.step import make_evaluator
+from zoo.training.step import Evaluator, make_evaluator
 
 
 def evaluate(
-    evaluator: Callable[[dict[str, Any], Batch], Loss],
+    evaluator: Evaluator,
     params: dict[str, Any],
     batches: Iterable[Batch],
     task: Task,
     bytes_per_token: float | None,
+    *,
+    step: jax.Array | None = None,
 ) -> tuple[dict[str, float], int]:
     """(`eval_...` figures, real tokens) of some batches: sums of all tokens, divided once."""
-    losses = [evaluator(params, batch) for batch in batches]
+    losses = [evaluator(params, batch, step) for batch in batches]
     fetched = jax.device_get(losses)
     tokens = sum(float(loss.tokens) for loss in fetched)
 

@@ -118,7 +118,8 @@ class Loop:
         run = self.run
         batches = map(run.spread, held_out(run.data, run.task, run.config.eval_batches))
         ratio = run.data.bytes_per_token("validation")
-        figures, _ = evaluate(self.evaluator, averaged(self.state), batches, run.task, ratio)
+        params, step = averaged(self.state), self.state["step"]
+        figures, _ = evaluate(self.evaluator, params, batches, run.task, ratio, step=step)
         return figures
 
     def _save(self, step: int, metric: float | None, *, wait: bool) -> None:
@@ -289,6 +290,7 @@ def _sample(run: Run, state: State) -> str:
     if not len(ids):
         ids = run.data.train_batch(0)["tokens"][0, :1]
     model = weight.bind(run.model, jax.device_put(averaged(state), jax.devices()[0]))
+    model.placement = model.placement.at(int(state["step"]))
     tokens = generate(
         model,
         jnp.asarray(ids, jnp.int32)[None],

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from zoo.checkpoints import Checkpoints, check_identity
-from zoo.checkpoints.pretrained import load_pretrained, read_config
+from zoo.checkpoints.pretrained import load_run, read_config
 from zoo.errors import CheckpointError, ConfigError
 from zoo.layers import weight
 from zoo.models.profile import profiled
@@ -179,7 +179,7 @@ def _loaded(run: Run, source: str) -> State:
         raise CheckpointError(
             f"init_from = {source!r} holds a model with {difference}; use the same value"
         )
-    model = load_pretrained(folder, step=int(step) if step else None)
+    model, _ = load_run(folder, step=int(step) if step else None)
     check_identity(
         {"placement": model.placement.to_json()}, {"placement": run.model.placement.to_json()}
     )

@@ -172,9 +172,17 @@ class Step:
         return tree if self.axis_name is None else jax.lax.psum(tree, self.axis_name)
 
 
-def make_evaluator(model: Transformer, task: Task) -> Callable[[dict[str, Any], Batch], Loss]:
-    """A jitted `(params, batch) -> Loss`, without dropout and auxiliary losses."""
-    return jax.jit(lambda params, batch: task.loss(weight.bind(model, params), batch))
+Evaluator = Callable[[dict[str, Any], Batch, Any], Loss]
+
+
+def make_evaluator(model: Transformer, task: Task) -> Evaluator:
+    """A jitted `(params, batch, step) -> Loss`, without dropout and auxiliary losses.
+
+    The step is where schedules stand: a model half-way is judged as it is. None: at their end.
+    """
+    return jax.jit(
+        lambda params, batch, step: task.loss(weight.bind(model, params), batch, step=step)
+    )
 
 
 def first_failure(model: Transformer, params: dict[str, Any], inputs: dict[str, Any]) -> str:

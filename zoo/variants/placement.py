@@ -53,6 +53,11 @@ class Ramp:
     start: float = 0.0
     power: float = 1.0
 
+    def at(self, step: int) -> float:
+        """The factor at a step."""
+        reached = min(max((step - self.start) / self.steps, 0.0), 1.0)
+        return self.floor + (1.0 - self.floor) * float(reached**self.power)
+
 
 @dataclasses.dataclass(frozen=True)
 class Multiplier:
@@ -83,6 +88,17 @@ class Multiplier:
 
     def structure(self) -> Hashable:
         return (self.learned, self.ramp is not None)
+
+    def at(self, step: int) -> Multiplier:
+        """The same without a schedule, standing where it stands at a step."""
+        if self.ramp is None or self.ramp.at(step) == 1.0:
+            return dataclasses.replace(self, ramp=None)
+        factor = self.ramp.at(step)
+        if self.learned is None:
+            return Multiplier(self.value * factor)
+        # What is learned stays as it is stored; its factor becomes a constant.
+        stored = self.start
+        return Multiplier(self.value * factor, self.learned, stored=stored)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -282,6 +298,23 @@ class Placement:
 
     def stack(self, name: str) -> StackPlacement:
         return dict(self.stacks)[name]
+
+    def at(self, step: int) -> Placement:
+        """The placement with its schedules standing where they stand at a training step."""
+
+        def settled(site: Site) -> Site:
+            return dataclasses.replace(site, skip=site.skip.at(step), branch=site.branch.at(step))
+
+        stacks = tuple(
+            (
+                name,
+                dataclasses.replace(
+                    stack, layers=tuple(tuple(map(settled, layer)) for layer in stack.layers)
+                ),
+            )
+            for name, stack in self.stacks
+        )
+        return dataclasses.replace(self, stacks=stacks)
 
     def initial(self, weight: Weight) -> list[Start]:
         """`initial` along the weight's layer axis; one value for what is in no layer."""
