@@ -105,8 +105,8 @@ def ends_rows(stack: StackPlacement) -> Iterator[str]:
     if any(gain != 1.0 for _, gain in stack.init_gains):
         shown = {role: gain for role, gain in stack.init_gains if gain != 1.0}
         yield f"initial std: {_factors(shown)}"
-    yield from (f"{role} starts at {_start([start])}" for role, start in stack.starts)
-    yield from _rates(stack)
+    yield from (f"{role} starts at {start_text([start])}" for role, start in stack.starts)
+    yield from rates_rows(stack)
 
 
 def multiplier_text(multipliers: Sequence[Multiplier]) -> str:
@@ -163,10 +163,10 @@ def _site_rows(column: Column, stream: str) -> Iterator[str]:
         yield f"{name} = {ranged([dict(site.constants)[name] for site in column])}"
     for role, _ in first.starts:
         starts = [dict(site.starts)[role] for site in column if role in dict(site.starts)]
-        yield f"{role} starts at {_start(starts)}"
+        yield f"{role} starts at {start_text(starts)}"
     if first.traits:
         yield f"here: {', '.join(first.traits)}"
-    yield from _rates(first)
+    yield from rates_rows(first)
 
 
 def _gate(site: Site) -> Iterator[str]:
@@ -231,7 +231,8 @@ def _every(column: Column, field: str) -> list[Multiplier]:
     return [getattr(site, field) for site in column]
 
 
-def _rates(owner: Site | StackPlacement) -> Iterator[str]:
+def rates_rows(owner: Site | StackPlacement) -> Iterator[str]:
+    """Factors on learning rate and weight decay."""
     for name, factors in (
         ("learning rate", owner.lr_multipliers),
         ("weight decay", owner.decay_multipliers),
@@ -258,7 +259,7 @@ def _stack(name: str, stack: StackPlacement, d_model: int) -> list[str]:
         for rows, alike in groupby(read, key=lambda pair: pair[0]):
             found.append(f"    {', '.join(sublayer for _, sublayer in alike)}")
             found += [line for row in rows for line in _wrap(row, indent=6)]
-        found += _wrap(f"initial std: {_gains(segment)}", indent=4)
+        found += _wrap(f"initial std: {gains_text(segment)}", indent=4)
     return found
 
 
@@ -270,7 +271,8 @@ def _options(variant: Variant) -> str:
     return ", ".join(options) or "none"
 
 
-def _gains(segment: Segment) -> str:
+def gains_text(segment: Segment) -> str:
+    """Factors on the standard deviation of the base init, by role."""
     gains: dict[str, Sequence[float]] = {}
     for column in segment.columns():
         for role in matrices(column):
@@ -294,7 +296,7 @@ def _factors(gains: dict[str, Any]) -> str:
     return "; ".join(f"{', '.join(roles)} × {value}" for value, roles in sharing.items())
 
 
-def _start(starts: Sequence[Start]) -> str:
+def start_text(starts: Sequence[Start]) -> str:
     """Where an array starts: its numbers while they are few and the same in every layer."""
     rows = [start if isinstance(start, tuple) else (start,) for start in starts]
     if all(len(row) == 1 for row in rows):

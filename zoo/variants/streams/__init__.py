@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 import pkgutil
 
-from zoo.variants.streams.base import Carry, Numbers, Stream, StreamEnds, StreamSite, Tap
+from zoo.variants.streams.base import Carry, Numbers, Stream, StreamEnds, StreamSite, Tap, Wiring
 from zoo.variants.variant import Variant
 
 _MODULES = {
@@ -32,4 +32,5 @@ __all__ = [
     "StreamEnds",
     "StreamSite",
     "Tap",
+    "Wiring",
 ]

@@ -15,7 +15,7 @@ from zoo.layers import weight
 from zoo.layers.norms import NormSpec
 from zoo.variants import stream_papers
 from zoo.variants.placement import NormSlot, Site, StackPlacement
-from zoo.variants.streams.base import Numbers, Stream, Tap, count, make_norm, normed
+from zoo.variants.streams.base import Numbers, Step, Stream, Tap, Wiring, count, make_norm, normed
 from zoo.variants.variant import Context, Recipe, Variant
 
 _KEY_NORM = NormSlot(kind="rms_norm", bias=False)
@@ -130,7 +130,21 @@ def _check(*, blocks: int) -> None:
         raise VariantError(f"attention_residuals(blocks={blocks}): blocks must be at least 1")
 
 
-STREAM = Stream(site=AttentionResidualSite, ends=AttentionResidualEnds)
+def _wiring(stack: StackPlacement) -> Wiring:
+    pool = "Σ_i softmax_i(w·RMS(v_i)) v_i"
+    return Wiring(
+        lanes=("V",),
+        opens=("v_0 = e, the others 0",),
+        steps=(Step(f"{pool}, blocks so far", ("v_b' = v_b + f, b the block it is in",)),),
+        closes=pool,
+        where=(
+            "V = (v_0, v_1, …): the embedding, and the sum of branches of each block",
+            "w learned",
+        ),
+    )
+
+
+STREAM = Stream(site=AttentionResidualSite, ends=AttentionResidualEnds, wiring=_wiring)
 
 VARIANTS = (
     Variant(

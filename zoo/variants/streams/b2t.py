@@ -9,7 +9,7 @@ from zoo.errors import VariantError
 from zoo.layers.norms import NormSpec
 from zoo.variants import stream_papers
 from zoo.variants.placement import NormSlot, Site, StackPlacement
-from zoo.variants.streams.base import Numbers, Stream, Tap
+from zoo.variants.streams.base import Numbers, Step, Stream, Tap, Wiring
 from zoo.variants.streams.plain import PlainSite
 from zoo.variants.variant import Context, Recipe, Variant
 
@@ -87,7 +87,20 @@ def _site(context: Context) -> Site:
     )
 
 
-STREAM = Stream(site=LayerSkipSite, ends=LayerSkipEnds)
+def _wiring(stack: StackPlacement) -> Wiring:
+    return Wiring(
+        lanes=("x", "b"),
+        opens=("e", "e"),
+        steps=(
+            Step("x", ("N_out(x + b + f)", "x'"), trait="last"),
+            Step("x", ("N_out(x + f)", "b")),
+        ),
+        closes="x",
+        where=("b: the input of the layer",),
+    )
+
+
+STREAM = Stream(site=LayerSkipSite, ends=LayerSkipEnds, wiring=_wiring)
 VARIANTS = (
     Variant(
         name="b2t",

@@ -99,16 +99,60 @@ class Ends(nnx.Module):
 
 
 @dataclasses.dataclass(frozen=True)
+class Step:
+    """What a sublayer does to a stream, in symbols.
+
+    Attributes:
+        reads: what goes to F, through N_in where the site has one.
+        writes: for each lane its next value, f being the branch.
+        trait: that a site must have; none for all the others.
+    """
+
+    reads: str
+    writes: tuple[str, ...]
+    trait: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Wiring:
+    """A stream in symbols, for drawings.
+
+    Attributes:
+        lanes: what is carried from sublayer to sublayer.
+        opens: where each lane starts, e being the embedding.
+        steps: the first whose trait a site has is that site's.
+        closes: what leaves the stack, before its final norm.
+        where: what the symbols mean.
+    """
+
+    lanes: tuple[str, ...] = ("carry",)
+    opens: tuple[str, ...] = ("open(e)",)
+    steps: tuple[Step, ...] = (Step("read(carry)", ("write(carry, f)",)),)
+    closes: str = "close(carry)"
+    where: tuple[str, ...] = ()
+
+    def step(self, site: Site) -> Step:
+        """What one site does."""
+        return next(step for step in self.steps if not step.trait or step.trait in site.traits)
+
+
+def _in_words(stack: StackPlacement) -> Wiring:
+    return Wiring()
+
+
+@dataclasses.dataclass(frozen=True)
 class Stream:
     """A kind of stream.
 
     Attributes:
         site: `site(site, stack, d_model, norm)`, the access of one sublayer.
         ends: `ends(stack, d_model, norm)`.
+        wiring: `wiring(stack)`, how to draw it.
     """
 
     site: Callable[[Site, StackPlacement, int, NormSpec], StreamSite]
     ends: Callable[[StackPlacement, int, NormSpec], StreamEnds] = Ends
+    wiring: Callable[[StackPlacement], Wiring] = _in_words
 
 
 def count(stack: StackPlacement, option: str) -> int:

@@ -14,7 +14,7 @@ from zoo.layers.norms import NormSpec, unit
 from zoo.variants import stream_papers
 from zoo.variants.placement import NormSlot, Site, StackPlacement
 from zoo.variants.plain.base import gains
-from zoo.variants.streams.base import Numbers, Stream, Tap, make_norm, normed
+from zoo.variants.streams.base import Numbers, Step, Stream, Tap, Wiring, make_norm, normed
 from zoo.variants.variant import Context, Recipe, Variant
 
 # Of the squared length of the direction, and the largest value written: the authors' code.
@@ -73,7 +73,17 @@ def _check(*, strength: float) -> None:
         )
 
 
-STREAM = Stream(site=DeltaSite)
+def _wiring(stack: StackPlacement) -> Wiring:
+    return Wiring(
+        lanes=("x",),
+        opens=("e",),
+        steps=(Step("x", ("x + β k (v − k·x)",)),),
+        closes="x",
+        where=("k = unit(f)", "β = 2 σ(w·N_in(x) + b)", "v = 4 σ(u·x + c);  w, b, u, c learned"),
+    )
+
+
+STREAM = Stream(site=DeltaSite, wiring=_wiring)
 VARIANTS = (
     Variant(
         name="delta_learning",

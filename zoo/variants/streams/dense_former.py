@@ -13,7 +13,7 @@ from zoo.layers import weight
 from zoo.layers.norms import NormSpec
 from zoo.variants import depth, stream_papers
 from zoo.variants.placement import NormSlot, Site, StackPlacement
-from zoo.variants.streams.base import Numbers, Stream, Tap, count
+from zoo.variants.streams.base import Numbers, Step, Stream, Tap, Wiring, count
 from zoo.variants.streams.plain import PlainSite
 from zoo.variants.variant import Context, Recipe, Variant
 
@@ -97,7 +97,21 @@ def _check(*, dilation: int, period: int) -> None:
             raise VariantError(f"dense_former({name}={value}): must be at least 1")
 
 
-STREAM = Stream(site=DenseSite, ends=DenseEnds)
+def _wiring(stack: StackPlacement) -> Wiring:
+    return Wiring(
+        lanes=("x", "X"),
+        opens=("e", "X_0 = e"),
+        steps=(
+            Step("x", ("Σ_j α_j X_j", "X_l = x + f"), trait="averaging"),
+            Step("x", ("x + f", "X_l = x'"), trait="last"),
+            Step("x", ("x + f", "X")),
+        ),
+        closes="x",
+        where=("X = (X_0, X_1, …): the embedding and what the layers gave", "α learned"),
+    )
+
+
+STREAM = Stream(site=DenseSite, ends=DenseEnds, wiring=_wiring)
 VARIANTS = (
     Variant(
         name="dense_former",

@@ -12,7 +12,7 @@ from zoo.layers import weight
 from zoo.layers.norms import NormSpec
 from zoo.variants import depth, stream_papers
 from zoo.variants.placement import NormSlot, Presence, Site, StackPlacement
-from zoo.variants.streams.base import Numbers, Stream, Tap, make_norm, normed
+from zoo.variants.streams.base import Numbers, Step, Stream, Tap, Wiring, make_norm, normed
 from zoo.variants.streams.plain import PlainSite
 from zoo.variants.variant import Context, Recipe, Variant
 
@@ -106,7 +106,23 @@ def _check(*, form: str) -> None:
         raise VariantError(f"dlcl(form={form!r}): use 'pre' or 'post'")
 
 
-STREAM = Stream(site=CombiningSite, ends=CombiningEnds)
+def _wiring(stack: StackPlacement) -> Wiring:
+    pre = stack.option("form") == "pre"
+    layer, norm = ("x + f", "N_l") if pre else ("N_out(x + f)", "")
+    mixed = "Σ_k W_k Y_k" if pre else "N_l(Σ_k W_k Y_k)"
+    return Wiring(
+        lanes=("x", "Y"),
+        opens=("w e", "Y_0 = e"),
+        steps=(
+            Step("x", (mixed, f"Y_l = {norm}({layer})" if pre else f"Y_l = {layer}"), trait="last"),
+            Step("x", (layer, "Y")),
+        ),
+        closes="x",
+        where=("Y = (Y_0, Y_1, …): the embedding and what the layers gave", "W learned"),
+    )
+
+
+STREAM = Stream(site=CombiningSite, ends=CombiningEnds, wiring=_wiring)
 VARIANTS = (
     Variant(
         name="dlcl",

@@ -10,7 +10,7 @@ from zoo.errors import VariantError, choices
 from zoo.layers.norms import NormSpec
 from zoo.variants import stream_papers
 from zoo.variants.placement import NormSlot, Site, StackPlacement
-from zoo.variants.streams.base import Numbers, Stream, Tap, count, make_norm, normed
+from zoo.variants.streams.base import Numbers, Step, Stream, Tap, Wiring, count, make_norm, normed
 from zoo.variants.streams.hyper_connections import UNDRAWN, Mixing, mix, static_starts
 from zoo.variants.variant import Context, Recipe, Variant
 
@@ -96,7 +96,18 @@ def _check_width(fractions: int, d_model: int) -> None:
         )
 
 
-STREAM = Stream(site=FracSite)
+def _wiring(stack: StackPlacement) -> Wiring:
+    own = ("Y, A, B each learned + s tanh(N(H) W)",) if stack.option("dynamic") else ()
+    return Wiring(
+        lanes=("H",),
+        opens=(f"e in {stack.option('fractions')} rows",),
+        steps=(Step("Yᵀ H", ("Aᵀ H + B ∘ f",)),),
+        closes="the rows of H as one",
+        where=own or ("Y, A, B learned",),
+    )
+
+
+STREAM = Stream(site=FracSite, wiring=_wiring)
 
 VARIANTS = (
     Variant(

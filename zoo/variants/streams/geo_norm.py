@@ -13,7 +13,7 @@ from zoo.layers import weight
 from zoo.layers.norms import NormSpec
 from zoo.variants import stream_papers
 from zoo.variants.placement import Site, StackPlacement
-from zoo.variants.streams.base import Numbers, Stream, Tap, times
+from zoo.variants.streams.base import Numbers, Step, Stream, Tap, Wiring, times
 from zoo.variants.variant import Context, Recipe, Variant
 
 _LARGEST_ANGLE = math.pi / 4
@@ -88,7 +88,20 @@ def _check(*, decay: str) -> None:
         raise VariantError(f"geo_norm(decay={decay!r}): use {choices(_DECAYS)}")
 
 
-STREAM = Stream(site=GeodesicSite)
+def _wiring(stack: StackPlacement) -> Wiring:
+    return Wiring(
+        lanes=("x",),
+        opens=("e",),
+        steps=(Step("x", ("x cos t + |x| (v / |v|) sin t",)),),
+        closes="x",
+        where=(
+            "v = f − ⟨f, x⟩ x / |x|²",
+            "t = decay (s min(|v| / |x|, π/4) + b), in [0, π/4];  s, b learned",
+        ),
+    )
+
+
+STREAM = Stream(site=GeodesicSite, wiring=_wiring)
 VARIANTS = (
     Variant(
         name="geo_norm",

@@ -12,7 +12,7 @@ from zoo.layers import weight
 from zoo.layers.norms import NormSpec
 from zoo.variants import stream_papers
 from zoo.variants.placement import NormSlot, Site, StackPlacement, Start
-from zoo.variants.streams.base import Numbers, Stream, Tap, count, make_norm, normed
+from zoo.variants.streams.base import Numbers, Step, Stream, Tap, Wiring, count, make_norm, normed
 from zoo.variants.variant import Context, Recipe, Variant
 
 # Start of the scalars on the weights' dynamic part (2409.19606, section 2.2).
@@ -166,7 +166,18 @@ def _check(*, streams: int, dynamic: bool, scaled_init: bool) -> None:
         raise VariantError(f"hyper_connections(streams={streams}): streams must be at least 1")
 
 
-STREAM = Stream(site=HyperSite, ends=HyperEnds)
+def _wiring(stack: StackPlacement) -> Wiring:
+    own = ("A_m, A_r, B each learned + s tanh(N(H) W)",) if stack.option("dynamic") else ()
+    return Wiring(
+        lanes=("H",),
+        opens=(f"{stack.option('streams')} copies of e",),
+        steps=(Step("A_mᵀ H", ("A_rᵀ H + B ⊗ f",)),),
+        closes="sum of the rows of H",
+        where=own or ("A_m, A_r, B learned",),
+    )
+
+
+STREAM = Stream(site=HyperSite, ends=HyperEnds, wiring=_wiring)
 
 VARIANTS = (
     Variant(

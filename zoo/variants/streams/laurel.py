@@ -10,7 +10,7 @@ from zoo.layers import weight
 from zoo.layers.norms import NormSpec
 from zoo.variants import stream_papers
 from zoo.variants.placement import NormSlot, Site, StackPlacement
-from zoo.variants.streams.base import Numbers, Stream, Tap, count
+from zoo.variants.streams.base import Numbers, Step, Stream, Tap, Wiring, count
 from zoo.variants.streams.plain import PlainSite
 from zoo.variants.variant import Context, Recipe, Variant
 
@@ -68,7 +68,16 @@ def _check(*, form: str, rank: int) -> None:
         raise VariantError(f"laurel(rank={rank}): must be at least 1")
 
 
-STREAM = Stream(site=LaurelSite)
+def _wiring(stack: StackPlacement) -> Wiring:
+    form = stack.option("form")
+    skip = "x" if form == "weights" else "x + x A B"
+    write = f"{skip} + f" if form == "low_rank" else f"β ({skip}) + α f"
+    terms = {"low_rank": "A, B", "weights": "α, β", "both": "A, B, α, β"}
+    own = (f"{terms[str(form)]} learned",)
+    return Wiring(lanes=("x",), opens=("e",), steps=(Step("x", (write,)),), closes="x", where=own)
+
+
+STREAM = Stream(site=LaurelSite, wiring=_wiring)
 VARIANTS = (
     Variant(
         name="laurel",

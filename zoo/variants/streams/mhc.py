@@ -14,7 +14,7 @@ from zoo.layers import weight
 from zoo.layers.norms import NormSpec
 from zoo.variants import stream_papers
 from zoo.variants.placement import NormSlot, Site, StackPlacement, Start
-from zoo.variants.streams.base import Numbers, Stream, Tap, count, make_norm, normed
+from zoo.variants.streams.base import Numbers, Step, Stream, Tap, Wiring, count, make_norm, normed
 from zoo.variants.streams.hyper_connections import copies, mix, update
 from zoo.variants.variant import Context, Recipe, Variant
 
@@ -184,7 +184,19 @@ def _check(*, streams: int, init: str) -> None:
         raise VariantError(f"mhc(streams={streams}): streams must be at least 2")
 
 
-STREAM = Stream(site=ManifoldSite, ends=ManifoldEnds)
+def _wiring(stack: StackPlacement) -> Wiring:
+    mixes = bool(stack.option("mixes"))
+    mixture = ("C doubly stochastic, of RMS(H) by Sinkhorn",) if mixes else ()
+    return Wiring(
+        lanes=("H",),
+        opens=(f"{stack.option('streams')} copies of e",),
+        steps=(Step("preᵀ H", (f"{'Cᵀ H' if mixes else 'H'} + post ⊗ f",)),),
+        closes="headᵀ H",
+        where=("pre, head: σ of maps of RMS(H);  post: 2 σ of one;  the maps learned", *mixture),
+    )
+
+
+STREAM = Stream(site=ManifoldSite, ends=ManifoldEnds, wiring=_wiring)
 
 VARIANTS = (
     Variant(

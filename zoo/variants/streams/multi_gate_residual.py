@@ -13,7 +13,7 @@ from zoo.layers import weight
 from zoo.layers.norms import NormSpec
 from zoo.variants import depth, stream_papers
 from zoo.variants.placement import NormSlot, Site, StackPlacement
-from zoo.variants.streams.base import Numbers, Stream, Tap, count, make_norm, normed
+from zoo.variants.streams.base import Numbers, Step, Stream, Tap, Wiring, count, make_norm, normed
 from zoo.variants.variant import Context, Recipe, Variant
 
 _SCORED = NormSlot(kind="rms_norm", affine=False)
@@ -127,7 +127,21 @@ def _check(*, streams: int) -> None:
         raise VariantError(f"multi_gate_residual(streams={streams}): must be at least 1")
 
 
-STREAM = Stream(site=MultiGateSite, ends=MultiGateEnds)
+def _wiring(stack: StackPlacement) -> Wiring:
+    pool = "Σ_i softmax_i(w·RMS(s_i) / √d) s_i"
+    return Wiring(
+        lanes=("S",),
+        opens=("s_1 = e",),
+        steps=(
+            Step(f"{pool}, those filled", ("next s_i = f",), trait="filling"),
+            Step(pool, ("s_i' = (1 − β_i) s_i + β_i f",)),
+        ),
+        closes=pool,
+        where=("S = (s_1, s_2, …)", "β_i = σ(v·RMS(s_i) / √d + b_i);  w, v, b learned"),
+    )
+
+
+STREAM = Stream(site=MultiGateSite, ends=MultiGateEnds, wiring=_wiring)
 VARIANTS = (
     Variant(
         name="multi_gate_residual",

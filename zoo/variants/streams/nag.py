@@ -11,7 +11,7 @@ from zoo.layers import weight
 from zoo.layers.norms import NormSpec
 from zoo.variants import stream_papers
 from zoo.variants.placement import Site, StackPlacement
-from zoo.variants.streams.base import Numbers, Stream, Tap, count
+from zoo.variants.streams.base import Numbers, Step, Stream, Tap, Wiring, count
 from zoo.variants.variant import Context, Recipe, Variant
 
 _SMALLEST = 1e-6
@@ -84,7 +84,21 @@ def _check(*, gates: int) -> None:
         raise VariantError(f"nag(gates={gates}): must be at least 1")
 
 
-STREAM = Stream(site=NagSite)
+def _wiring(stack: StackPlacement) -> Wiring:
+    return Wiring(
+        lanes=("x",),
+        opens=("e",),
+        steps=(Step("x / ρ", ("x + ρ α m u",)),),
+        closes="x",
+        where=(
+            "ρ: root mean square of x",
+            "u: f − mean, orthogonal to x, of size 1",
+            "m: a mean of gates σ(w·x / ρ + b);  α learned",
+        ),
+    )
+
+
+STREAM = Stream(site=NagSite, wiring=_wiring)
 VARIANTS = (
     Variant(
         name="nag",

@@ -11,7 +11,7 @@ from zoo.errors import VariantError
 from zoo.layers.norms import NormSpec, unit
 from zoo.variants import stream_papers
 from zoo.variants.placement import Multiplier, Site, StackPlacement
-from zoo.variants.streams.base import Ends, Numbers, Stream, Tap, learned
+from zoo.variants.streams.base import Ends, Numbers, Step, Stream, Tap, Wiring, learned
 from zoo.variants.variant import Context, Recipe, Variant
 
 # Start of the step towards the branch (2410.01131, section 2.2.2; the authors' code).
@@ -86,7 +86,17 @@ def _stored(context: Context) -> float:
     return float(context.d_model**-0.5)
 
 
-STREAM = Stream(site=SphereSite, ends=SphereEnds)
+def _wiring(stack: StackPlacement) -> Wiring:
+    return Wiring(
+        lanes=("x",),
+        opens=("unit(e)",),
+        steps=(Step("x", ("unit(x + |α| (unit(f) − x))",)),),
+        closes="x",
+        where=("α learned, for each feature",),
+    )
+
+
+STREAM = Stream(site=SphereSite, ends=SphereEnds, wiring=_wiring)
 
 VARIANTS = (
     Variant(

@@ -9,7 +9,7 @@ from zoo.errors import VariantError
 from zoo.layers.norms import NormSpec
 from zoo.variants import stream_papers
 from zoo.variants.placement import NormSlot, Site, StackPlacement
-from zoo.variants.streams.base import Numbers, Stream, Tap, make_norm, times
+from zoo.variants.streams.base import Numbers, Step, Stream, Tap, Wiring, make_norm, times
 from zoo.variants.streams.plain import PlainSite
 from zoo.variants.variant import Context, Recipe, Variant
 
@@ -78,7 +78,17 @@ def _check(*, input_scale: float, kappa: float) -> None:
         raise VariantError(f"residual_dual(kappa={kappa}): must not be below 0; the paper's is 1.0")
 
 
-STREAM = Stream(site=DualSite, ends=DualEnds)
+def _wiring(stack: StackPlacement) -> Wiring:
+    return Wiring(
+        lanes=("p", "r"),
+        opens=("e", "c e"),
+        steps=(Step("p", ("N_out(p + f)", "r + c f")),),
+        closes="κ p + N_end(r)",
+        where=(f"c = {stack.option('input_scale')},  κ = {stack.option('kappa')}",),
+    )
+
+
+STREAM = Stream(site=DualSite, ends=DualEnds, wiring=_wiring)
 VARIANTS = (
     Variant(
         name="residual_dual",

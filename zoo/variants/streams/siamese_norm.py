@@ -8,7 +8,7 @@ from flax import nnx
 from zoo.layers.norms import NormSpec
 from zoo.variants import stream_papers
 from zoo.variants.placement import Multiplier, NormSlot, Site, StackPlacement
-from zoo.variants.streams.base import Numbers, Stream, Tap, make_norm, times
+from zoo.variants.streams.base import Numbers, Step, Stream, Tap, Wiring, make_norm, times
 from zoo.variants.variant import Context, Recipe, Variant
 
 Pair = tuple[jax.Array, jax.Array]
@@ -69,7 +69,16 @@ def _site(context: Context) -> Site:
     )
 
 
-STREAM = Stream(site=SiameseSite, ends=SiameseEnds)
+def _wiring(stack: StackPlacement) -> Wiring:
+    return Wiring(
+        lanes=("x", "y"),
+        opens=("e", "e"),
+        steps=(Step("N_x(x) + N_y(y)", ("N_x(x) + b f", "y + f")),),
+        closes="N_x(x) + N_y(y)",
+    )
+
+
+STREAM = Stream(site=SiameseSite, ends=SiameseEnds, wiring=_wiring)
 VARIANTS = (
     Variant(
         name="siamese_norm",

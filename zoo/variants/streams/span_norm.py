@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from zoo.variants import stream_papers
-from zoo.variants.placement import NormSlot, Site
+from zoo.variants.placement import NormSlot, Site, StackPlacement
 from zoo.variants.streams.b2t import LayerSkipEnds, LayerSkipSite, layer_traits
-from zoo.variants.streams.base import Stream
+from zoo.variants.streams.base import Step, Stream, Wiring
 from zoo.variants.variant import Context, Recipe, Variant
 
 
@@ -20,7 +20,20 @@ def _site(context: Context) -> Site:
     )
 
 
-STREAM = Stream(site=LayerSkipSite, ends=LayerSkipEnds)
+def _wiring(stack: StackPlacement) -> Wiring:
+    return Wiring(
+        lanes=("x", "b"),
+        opens=("e", "e"),
+        steps=(
+            Step("x", ("N_out(b + f)", "x'"), trait="spanning"),
+            Step("x", ("N_out(x + f)", "b")),
+        ),
+        closes="x",
+        where=("b: the input of the layer",),
+    )
+
+
+STREAM = Stream(site=LayerSkipSite, ends=LayerSkipEnds, wiring=_wiring)
 VARIANTS = (
     Variant(
         name="span_norm",

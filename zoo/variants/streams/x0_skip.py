@@ -9,7 +9,7 @@ from zoo.layers import weight
 from zoo.layers.norms import NormSpec
 from zoo.variants import stream_papers
 from zoo.variants.placement import NormSlot, Site, StackPlacement
-from zoo.variants.streams.base import Numbers, Stream, Tap
+from zoo.variants.streams.base import Numbers, Step, Stream, Tap, Wiring
 from zoo.variants.streams.plain import PlainSite
 from zoo.variants.variant import Context, Recipe, Variant
 
@@ -71,7 +71,20 @@ def _site(context: Context) -> Site:
     )
 
 
-STREAM = Stream(site=X0Site, ends=X0Ends)
+def _wiring(stack: StackPlacement) -> Wiring:
+    return Wiring(
+        lanes=("x", "x_0"),
+        opens=("e", "e"),
+        steps=(
+            Step("λ x + μ x_0", ("λ x + μ x_0 + f", "x_0"), trait="first"),
+            Step("x", ("x + f", "x_0")),
+        ),
+        closes="x",
+        where=("λ, μ learned",),
+    )
+
+
+STREAM = Stream(site=X0Site, ends=X0Ends, wiring=_wiring)
 VARIANTS = (
     Variant(
         name="x0_skip",
