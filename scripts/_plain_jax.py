@@ -2,7 +2,7 @@
 
 One file of jax.numpy, written for CPU speed and for one model at a time: layers scanned with
 chosen intermediates saved, two-dimensional products, head-major attention, the branch computed
-first and added last. It knows three placements and no options.
+first and added last. It knows six placements (`SUBLAYERS`) and no options.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import jax.numpy as jnp
 from jax.ad_checkpoint import checkpoint_name
 
 Params = dict[str, Any]
+Branch = Callable[[jax.Array], jax.Array]
 Step = Callable[..., tuple[Params, Any, jax.Array]]
 
 
@@ -33,7 +34,8 @@ class Form:
     saved: tuple[str, ...]
 
 
-_LESS = ("qkv", "attention", "stream_1", "pre_activation")
+# Branches are saved where their value is needed (learned factors), and cost nothing elsewhere.
+_LESS = ("qkv", "attention", "stream_1", "pre_activation", "branch")
 FORMS = {
     "fused, C": Form(True, _LESS),
     "fused, A": Form(True, (*_LESS, "stream_2")),
@@ -72,42 +74,139 @@ def init(shape: Shape, form: Form, key: jax.Array) -> Params:
         "positions": jax.random.normal(jax.random.fold_in(key, 99), (512, d)) * d**-0.5,
         "layers": layers,
     }
-    if shape.variant == "pre_norm":
+    if shape.variant in ("pre_norm", "layer_scale", "hyper_connections", "residual_dual"):
         params |= {"final": jnp.ones(d), "final_bias": jnp.zeros(d)}
+    if shape.variant == "layer_scale":
+        layers |= {f"scale_{site}": jnp.full((n, d), 0.1) for site in (1, 2)}
+    if shape.variant == "hyper_connections":
+        for site in (1, 2):
+            layers |= _hyper_init(shape, site, jax.random.fold_in(key, 100 + site))
     return params
+
+
+def _hyper_init(shape: Shape, site: int, key: jax.Array) -> Params:
+    d, n, rows = shape.d_model, shape.num_layers, STREAMS
+    turns = (2 * jnp.arange(n) + site - 1) % rows
+    read = jax.nn.one_hot(turns, rows)[..., None]
+    carry = jnp.broadcast_to(jnp.eye(rows), (n, rows, rows))
+    static = jnp.concatenate([read, carry, jnp.ones((n, rows, 1))], axis=-1)
+    made = {
+        "norm": jnp.ones((n, d)),
+        "norm_bias": jnp.zeros((n, d)),
+        # Columns: one reads the streams, one for each is mixed into it, one writes the branch.
+        "mixing": jax.random.normal(key, (n, d, rows + 2)) * d**-0.5,
+        "static": static.reshape(n, -1),
+        "scale": jnp.full((n, 2), 0.01),  # of the dynamic part: read and mixture, write
+    }
+    return {f"hyper_{name}_{site}": value for name, value in made.items()}
 
 
 def hidden(shape: Shape, form: Form, params: Params, ids: jax.Array) -> jax.Array:
     """[batch, length] int32 to [batch, length, d_model]."""
     x = params["tokens"][ids] * shape.d_model**0.5 + params["positions"][: ids.shape[1]]
     policy = jax.checkpoint_policies.save_only_these_names(*form.saved)
+    sublayer = SUBLAYERS[shape.variant]
 
-    def layer(x: jax.Array, w: Params) -> tuple[jax.Array, None]:
-        return _layer(shape, form, x, w), None
+    def layer(carry: Any, w: Params) -> tuple[Any, None]:
+        carry = sublayer(shape, carry, lambda x: _attention(shape, form, x, w), w, 1)
+        return sublayer(shape, carry, lambda x: _mlp(x, w), w, 2), None
 
     body = jax.checkpoint(layer, policy=policy, prevent_cse=False)
-    x, _ = jax.lax.scan(body, x, params["layers"])
-    return _norm(x, params["final"], params["final_bias"]) if "final" in params else x
+    opened: Any = x
+    if shape.variant == "residual_dual":
+        opened = (x, x)
+    if shape.variant == "hyper_connections":
+        opened = jnp.broadcast_to(x[..., None, :], (*ids.shape, STREAMS, shape.d_model))
+    carry, _ = jax.lax.scan(body, opened, params["layers"])
+    if shape.variant == "residual_dual":
+        return carry[0] + _norm(carry[1], params["final"], params["final_bias"], 1e-7)
+    if shape.variant == "hyper_connections":
+        carry = carry.sum(-2)
+    return _norm(carry, params["final"], params["final_bias"]) if "final" in params else carry
 
 
-def _layer(shape: Shape, form: Form, x: jax.Array, w: Params) -> jax.Array:
-    def norm(x: jax.Array, name: str) -> jax.Array:
-        return _norm(x, w[name], w[f"{name}_bias"])
+def _site_norm(x: jax.Array, w: Params, site: int) -> jax.Array:
+    return _norm(x, w[f"norm_{site}"], w[f"norm_{site}_bias"])
 
+
+def _pre_norm(shape: Shape, x: jax.Array, branch: Branch, w: Params, site: int) -> jax.Array:
+    return checkpoint_name(x + branch(_site_norm(x, w, site)), f"stream_{site}")
+
+
+def _layer_scale(shape: Shape, x: jax.Array, branch: Branch, w: Params, site: int) -> jax.Array:
+    f = checkpoint_name(branch(_site_norm(x, w, site)), "branch")
+    return checkpoint_name(x + w[f"scale_{site}"] * f, f"stream_{site}")
+
+
+def _post_norm(shape: Shape, x: jax.Array, branch: Branch, w: Params, site: int) -> jax.Array:
+    return _site_norm(checkpoint_name(x + branch(x), f"stream_{site}"), w, site)
+
+
+def _deep_norm(shape: Shape, x: jax.Array, branch: Branch, w: Params, site: int) -> jax.Array:
     alpha = (2.0 * shape.num_layers) ** 0.25
-    if shape.variant == "pre_norm":
-        x = checkpoint_name(x + _attention(shape, form, norm(x, "norm_1"), w), "stream_1")
-        return checkpoint_name(x + _mlp(norm(x, "norm_2"), w), "stream_2")
-    scale = alpha if shape.variant == "deep_norm" else 1.0
-    skip = x * scale if scale != 1.0 else x
-    x = norm(checkpoint_name(skip + _attention(shape, form, x, w), "stream_1"), "norm_1")
-    skip = x * scale if scale != 1.0 else x
-    return norm(checkpoint_name(skip + _mlp(x, w), "stream_2"), "norm_2")
+    return _site_norm(checkpoint_name(x * alpha + branch(x), f"stream_{site}"), w, site)
 
 
-def _norm(x: jax.Array, gain: jax.Array, bias: jax.Array) -> jax.Array:
+def _residual_dual(
+    shape: Shape, carry: tuple[jax.Array, jax.Array], branch: Branch, w: Params, site: int
+) -> tuple[jax.Array, jax.Array]:
+    x, total = carry
+    f = branch(x)
+    return _site_norm(checkpoint_name(x + f, f"stream_{site}"), w, site), total + f
+
+
+def _hyper_connections(
+    shape: Shape, h: jax.Array, branch: Branch, w: Params, site: int
+) -> jax.Array:
+    def own(name: str) -> jax.Array:
+        return w[f"hyper_{name}_{site}"]
+
+    rows, d = STREAMS, shape.d_model
+    seen = _norm(h, own("norm"), own("norm_bias")).reshape(-1, d) @ own("mixing")
+    dynamic = jnp.tanh(seen).reshape(*h.shape[:-1], rows + 2)
+    scales = own("scale")
+    dynamic = dynamic * jnp.concatenate([jnp.repeat(scales[:1], rows + 1), scales[1:]])
+    weights = own("static").reshape(rows, rows + 2) + dynamic
+    mixed = _mix(weights[..., :-1], h)
+    f = checkpoint_name(branch(_site_norm(mixed[..., 0, :], w, site)), "branch")
+    # As a product: its derivative by the weights is one too, not a sum over the last axis.
+    written = jnp.einsum("bti,btd->btid", weights[..., -1], f)
+    return checkpoint_name(mixed[..., 1:, :] + written, f"stream_{site}")
+
+
+@jax.custom_vjp
+def _mix(weights: jax.Array, h: jax.Array) -> jax.Array:
+    """[b, t, i, j] and [b, t, i, d] to [b, t, j, d]: a sum is quickest forward, and for h."""
+    return jnp.sum(weights[..., None] * h[..., None, :], axis=-3)
+
+
+def _mix_forward(weights: jax.Array, h: jax.Array) -> tuple[jax.Array, Any]:
+    return _mix(weights, h), (weights, h)
+
+
+def _mix_backward(kept: Any, g: jax.Array) -> tuple[jax.Array, jax.Array]:
+    weights, h = kept
+    return jnp.einsum("btid,btjd->btij", h, g), _mix(weights.swapaxes(-1, -2), g)
+
+
+_mix.defvjp(_mix_forward, _mix_backward)
+
+# How many streams Hyper-Connections have.
+STREAMS = 4
+# (shape, carry, branch, weights, 1 or 2) to the carry after the sublayer.
+SUBLAYERS: dict[str, Callable[[Shape, Any, Branch, Params, int], Any]] = {
+    "post_norm": _post_norm,
+    "pre_norm": _pre_norm,
+    "deep_norm": _deep_norm,
+    "layer_scale": _layer_scale,
+    "residual_dual": _residual_dual,
+    "hyper_connections": _hyper_connections,
+}
+
+
+def _norm(x: jax.Array, gain: jax.Array, bias: jax.Array, eps: float = 1e-5) -> jax.Array:
     x = x - jnp.mean(x, axis=-1, keepdims=True)
-    return x * jax.lax.rsqrt(jnp.mean(x * x, axis=-1, keepdims=True) + 1e-5) * gain + bias
+    return x * jax.lax.rsqrt(jnp.mean(x * x, axis=-1, keepdims=True) + eps) * gain + bias
 
 
 def _product(x: jax.Array, w: Params, name: str) -> jax.Array:

@@ -2,19 +2,22 @@
 
     python scripts/bench_step.py                     # every row that is missing, then the table
     python scripts/bench_step.py --rows plain_jax    # rows whose name contains a word
+    python scripts/bench_step.py --rows variants     # every placement over pre_norm
     python scripts/bench_step.py --again             # measure anew
     python scripts/bench_step.py --table             # docs/benchmarks.md from what is there
 
-About seven minutes on 2 cores. All figures are ratios of two sides that ran in one process, or
-in two in turn, alternating. A line a row goes to results/bench_step.jsonl, and the table shows
-the newest of each. The x-transformers rows need torch and x-transformers, in this environment
-or in the one whose interpreter `--parity-python` names.
+About twenty minutes on 2 cores, half of them for the variants. All figures are ratios of two
+sides that ran in one process, or in two in turn, alternating. A line a row goes to
+results/bench_step.jsonl, and the table shows the newest of each. The x-transformers rows need
+torch and x-transformers, in this environment or in the one whose interpreter `--parity-python`
+names.
 """
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
+import functools
 import json
 import statistics
 import sys
@@ -43,10 +46,12 @@ from _races import (
 from zoo.checkpoints import Checkpoints
 from zoo.environment import environment
 from zoo.layers import weight
+from zoo.variants.registry import list_variants
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "results" / "bench_step.jsonl"
 PAGE = ROOT / "docs" / "benchmarks.md"
+_OVER = "variants/"  # rows of a variant's step over pre_norm's
 
 Measured = tuple[float, dict[str, Any]]  # the figure, and what it is made of
 
@@ -57,16 +62,19 @@ class Row:
 
     Attributes:
         what: what the figure is, in words.
-        hold: the bound that is promised; `at_least` says which side of it is good.
+        hold: the bound that is promised; `at_least` says which side of it is good. None: a
+            figure to know, with no promise.
     """
 
     name: str
     what: str
-    hold: float
+    hold: float | None
     measure: Callable[[argparse.Namespace], Measured]
     at_least: bool = False
 
     def holds(self, value: float) -> bool:
+        if self.hold is None:
+            return True
         return value >= self.hold if self.at_least else value <= self.hold
 
 
@@ -80,6 +88,22 @@ def against_plain(shape: plain.Shape, options: argparse.Namespace) -> Measured:
     seconds = race(sides, rounds=rounds_for(ours, seconds=options.seconds))
     detail = {"form": best, **{f"{name}_ms": milliseconds(s) for name, s in seconds.items()}}
     return ratio(seconds, "ours", "plain"), detail | {"rounds": len(seconds["ours"])}
+
+
+@functools.cache
+def pre_norm() -> Ours:
+    """The step that all variants' steps are put beside, compiled once."""
+    return Ours(_VARIANTS)
+
+
+def against_pre_norm(variant: str, _: argparse.Namespace) -> Measured:
+    """A variant's step over pre_norm's, alternating."""
+    shape = dataclasses.replace(_VARIANTS, variant=variant)
+    sides: dict[str, Side] = {"step": Ours(shape), "pre_norm": pre_norm()}
+    rounds = rounds_for(sides["step"], seconds=1.5, least=8, most=20)
+    seconds = race(sides, rounds=rounds, warm_up=2)
+    detail: dict[str, Any] = {f"{name}_ms": milliseconds(s) for name, s in seconds.items()}
+    return ratio(seconds, "step", "pre_norm"), detail | {"rounds": rounds}
 
 
 def against_x_transformers(shape: plain.Shape, options: argparse.Namespace) -> Measured:
@@ -124,6 +148,7 @@ def memory(_: argparse.Namespace) -> Measured:
     return sizes["full"] / sizes["none"], detail
 
 
+_VARIANTS = plain.Shape("pre_norm", 128, 12, 4, 4, 128)
 _BASE = plain.Shape("post_norm", 768, 12, 12, 8, 128)
 
 
@@ -214,8 +239,9 @@ def saves(_: argparse.Namespace) -> Measured:
 
 def rows() -> list[Row]:
     made = []
-    for d, layers, size, length in ((64, 12, 4, 128), (128, 6, 16, 256)):
-        for variant in ("deep_norm", "pre_norm", "post_norm"):
+    first = ("deep_norm", "pre_norm", "post_norm")
+    for d, layers, size, length in ((64, 12, 4, 128), (128, 6, 16, 256), (256, 12, 4, 128)):
+        for variant in plain.SUBLAYERS if d == 256 else first:
             shape = plain.Shape(variant, d, layers, 4, size, length)
             what = f"step / plain JAX, {variant}, d {d}, {layers} layers, {size} × {length}"
             name = f"plain_jax/{variant}/d{d}"
@@ -232,6 +258,10 @@ def rows() -> list[Row]:
             )
         )
     base = "d 768, 12 layers, 8 × 128"
+    variants = [
+        Row(f"{_OVER}{name}", name, None, lambda o, name=name: against_pre_norm(name, o))
+        for name in list_variants()
+    ]
     return [
         *made,
         Row("compile", "compile time, 1000 layers / 12 layers, d 64", 1.25, compile_time),
@@ -239,6 +269,7 @@ def rows() -> list[Row]:
         Row("peak/forward", f"forward FLOP/s / matmul peak, {base}", 0.8, forward_peak, True),
         Row("peak/train", f"train FLOP/s / matmul peak, {base}", 0.7, train_peak, True),
         Row("saves", "step with an asynchronous save every 10 steps / without", 1.05, saves),
+        *variants,
     ]
 
 
@@ -276,22 +307,51 @@ side is. Ratios of times that were taken in turn, medians over rounds; float32, 
 | figure | value | hold | made of |
 |---|---|---|---|
 """
-    table, machines = [], {}
+    table, over, machines = [], [], {}
     for row in rows():
         line = known.get(row.name)
         if line is None:
             continue
-        sign = "≥" if row.at_least else "≤"
-        mark = "" if row.holds(line["value"]) else " (not held)"
-        parts = ", ".join(
-            f"{key} {value}" for key, value in line["detail"].items() if key != "versions"
-        )
-        table.append(f"| {row.what} | {line['value']:.3f}{mark} | {sign} {row.hold} | {parts} |")
+        if row.hold is None:
+            over.append((line["value"], row.what, line["detail"]))
+        else:
+            sign = "≥" if row.at_least else "≤"
+            mark = "" if row.holds(line["value"]) else " (not held)"
+            parts = ", ".join(
+                f"{key} {value}" for key, value in line["detail"].items() if key != "versions"
+            )
+            bound = f"{sign} {row.hold}"
+            table.append(f"| {row.what} | {line['value']:.3f}{mark} | {bound} | {parts} |")
         about = line["machine"]
         versions = about["versions"] | line["detail"].get("versions", {})
         text = ", ".join(f"{name} {version}" for name, version in versions.items())
         machines[f"{about['cpu']}, {about['cores']} cores; {text}; commit {about['commit']}"] = None
-    return intro + "\n".join(table) + "\n\n" + "".join(f"- {text}\n" for text in machines)
+    return (
+        intro
+        + "\n".join(table)
+        + (_over(over) if over else "")
+        + "\n\n"
+        + "".join(f"- {text}\n" for text in machines)
+    )
+
+
+def _over(found: list[tuple[float, str, dict[str, Any]]]) -> str:
+    """The table of the variants' steps, quickest first."""
+    shape = _VARIANTS
+    head = f"""
+
+## Step time of every variant over pre_norm's
+
+Options as they are by default; d {shape.d_model}, {shape.num_layers} layers, \
+{shape.batch} × {shape.length}. Each in turn with pre_norm, in one process.
+
+| variant | step / pre_norm's | ms | pre_norm's ms | rounds |
+|---|---|---|---|---|
+"""
+    return head + "\n".join(
+        f"| {name} | {value:.2f} | {own['step_ms']} | {own['pre_norm_ms']} | {own['rounds']} |"
+        for value, name, own in sorted(found, key=lambda entry: entry[:2])
+    )
 
 
 def main() -> int:

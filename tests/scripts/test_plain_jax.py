@@ -25,26 +25,55 @@ LR, DECAY = 1e-2, 0.1
 def ours_from_plain(params: plain.Params, variant: str) -> dict[str, Any]:
     """The hand-written parameters (queries, keys and values apart) as the package names them."""
     layers = params["layers"]
-    slot = "norm_in" if variant == "pre_norm" else "norm_out"
+    slot = "norm_in" if variant in ("pre_norm", "layer_scale", "hyper_connections") else "norm_out"
 
     def linear(name: str) -> dict[str, jax.Array]:
         return {"kernel": layers[name], "bias": layers[f"{name}_bias"]}
 
-    def sublayer(norm: str, *names: str) -> dict[str, Any]:
-        residual = {slot: {"gain": layers[norm], "bias": layers[f"{norm}_bias"]}}
+    def sublayer(site: int, *names: str) -> dict[str, Any]:
+        norm = f"norm_{site}"
+        residual: dict[str, Any] = {slot: {"gain": layers[norm], "bias": layers[f"{norm}_bias"]}}
+        if variant == "layer_scale":
+            residual["branch"] = layers[f"scale_{site}"]
+        if variant == "hyper_connections":
+            residual["mixing"] = hyper(site)
+        if variant == "residual_dual":
+            residual = {"plain": residual}
         return {"branch": {name: linear(name) for name in names}, "residual": residual}
 
-    sublayers = {"0": sublayer("norm_1", *"qkvo"), "1": sublayer("norm_2", "w1", "w2")}
+    def hyper(site: int) -> dict[str, Any]:
+        own = {
+            name: layers[f"hyper_{name}_{site}"]
+            for name in ("norm", "norm_bias", "mixing", "static", "scale")
+        }
+        static = own["static"].reshape(-1, plain.STREAMS, plain.STREAMS + 2)
+        return {
+            "norm": {"gain": own["norm"], "bias": own["norm_bias"]},
+            "into_alpha": own["mixing"][..., :-1],
+            "into_beta": own["mixing"][..., -1:],
+            "alpha_scale": own["scale"][:, 0],
+            "beta_scale": own["scale"][:, 1],
+            "read": static[..., :1],
+            "carry": static[..., 1:-1],
+            "write": static[..., -1],
+        }
+
+    sublayers = {"0": sublayer(1, *"qkvo"), "1": sublayer(2, "w1", "w2")}
+    stack: dict[str, Any] = {"blocks": {"0": {"layers": {"0": {"sublayers": sublayers}}}}}
     tree: dict[str, Any] = {
         "embedding": {"tokens": params["tokens"], "table": params["positions"]},
-        "stack": {"blocks": {"0": {"layers": {"0": {"sublayers": sublayers}}}}},
+        "stack": stack,
     }
     if "final" in params:
-        tree["final_norm"] = {"gain": params["final"], "bias": params["final_bias"]}
+        final = {"gain": params["final"], "bias": params["final_bias"]}
+        if variant == "residual_dual":
+            stack["ends"] = {"norm_end": final}
+        else:
+            tree["final_norm"] = final
     return tree
 
 
-@pytest.mark.parametrize("variant", ["deep_norm", "post_norm", "pre_norm"])
+@pytest.mark.parametrize("variant", sorted(plain.SUBLAYERS))
 def test_steps_by_hand_are_the_steps_of_the_package(variant: str) -> None:
     shape = plain.Shape(variant, d_model=16, num_layers=3, num_heads=2, batch=2, length=8)
     params, opt_state, by_hand = plain.make_step(shape, plain.FORMS["separate, C"])

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from jax.ad_checkpoint import checkpoint_name
 
 from zoo.layers import weight
 from zoo.layers.attention import Scope
@@ -26,7 +27,7 @@ Measure = Literal["figures", "arrays", "attention", "profile"]
 
 # What the backward pass of a scanned layer finds saved with remat = "selective";
 # everything else is cheap to compute again.
-_SAVED = ("qkv", "attention", "pre_activation", "residual_sum")
+_SAVED = ("qkv", "attention", "pre_activation", "branch", "residual_sum")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,6 +64,7 @@ class Sublayer(nnx.Module):
         self, carry: Carry, scope: Scope, inputs: LayerInputs, numbers: Numbers, tap: Tap | None
     ) -> Carry:
         branch = self.apply(self.residual.read(carry, numbers), scope, inputs)
+        branch = checkpoint_name(branch, "branch")
         keep = _keep(fold(inputs.key, 2), inputs.drop_rate, branch)
         return self.residual.write(carry, branch, numbers, keep=keep, tap=tap)
 

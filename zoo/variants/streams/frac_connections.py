@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import jax
+import jax.numpy as jnp
 from flax import nnx
 from jax.ad_checkpoint import checkpoint_name
 
@@ -52,7 +53,8 @@ class FracSite(nnx.Module):
         h = self._split(carry)
         _, carried, written = self.mixing(h)
         skip = mix(carried, h).reshape(carry.shape)
-        added = written[..., None] * self._split(branch)
+        fractions = self._split(branch).astype(written.dtype)
+        added = jnp.einsum("...i,...id->...id", written, fractions)
         added = added.reshape(carry.shape).astype(carry.dtype)
         x = checkpoint_name(skip + added, "residual_sum")
         if tap is not None:

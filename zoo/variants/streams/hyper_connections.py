@@ -52,15 +52,31 @@ class Mixing(nnx.Module):
         beta = self.write[...]
         if hasattr(self, "norm"):
             seen = self.norm(h.astype(jnp.float32))
-            alpha = alpha + self.alpha_scale[...] * jnp.tanh(seen @ self.into_alpha[...])
-            beta = beta + self.beta_scale[...] * jnp.tanh(seen @ self.into_beta[...])[..., 0]
+            into = jnp.concatenate([self.into_alpha[...], self.into_beta[...]], axis=-1)
+            moved = jnp.tanh(seen.reshape(-1, seen.shape[-1]) @ into)
+            moved = moved.reshape(*seen.shape[:-1], into.shape[-1])
+            alpha = alpha + self.alpha_scale[...] * moved[..., :-1]
+            beta = beta + self.beta_scale[...] * moved[..., -1]
         return alpha[..., : self.reads], alpha[..., self.reads :], beta
 
 
+@jax.custom_jvp
 def mix(weights: jax.Array, h: jax.Array) -> jax.Array:
     """Sum over rows i of weights[..., i, j] h[..., i, :]: [..., j, width] in the dtype of h."""
     # Written as a sum: a batched product of matrices this small takes twice as long on CPU.
     return jnp.sum(weights[..., None] * h[..., None, :], axis=-3).astype(h.dtype)
+
+
+@mix.defjvp
+def _mix_jvp(
+    primals: tuple[jax.Array, jax.Array], tangents: tuple[jax.Array, jax.Array]
+) -> tuple[jax.Array, jax.Array]:
+    # What the derivative by the weights transposes to is a sum over the width: as a product it
+    # takes a fifth of the time.
+    (weights, h), (weights_dot, h_dot) = primals, tangents
+    by_weights = jnp.einsum("...ij,...id->...jd", weights_dot, h.astype(weights.dtype))
+    by_h = jnp.sum(weights[..., None] * h_dot[..., None, :], axis=-3)
+    return mix(weights, h), (by_weights + by_h).astype(h.dtype)
 
 
 def static_starts(read: tuple[float, ...], rows: int) -> tuple[tuple[str, Start], ...]:
@@ -117,7 +133,9 @@ def update(
     """
     if keep is not None:
         branch = branch * keep
-    added = (written[..., None] * branch[..., None, :]).astype(kept.dtype)
+    # A product, as its derivative by the weights then is one too (see `mix`).
+    outer = jnp.einsum("...i,...d->...id", written, branch.astype(written.dtype))
+    added = outer.astype(kept.dtype)
     new = checkpoint_name(kept + added, "residual_sum")
     if tap is not None:
         tap.record(stream=new.mean(-2), skip=kept.mean(-2), branch=added.mean(-2))
