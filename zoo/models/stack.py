@@ -20,7 +20,7 @@ from zoo.models.config import ModelConfig
 from zoo.models.planner import BlockPlan, plan
 from zoo.variants.placement import Site, StackPlacement
 from zoo.variants.streams import STREAMS, Carry, Numbers, StreamEnds, Tap
-from zoo.variants.streams.base import ramped
+from zoo.variants.streams.base import ramped, weighed
 
 Taps = dict[str, jax.Array]
 Measure = Literal["figures", "arrays", "attention", "profile"]
@@ -63,6 +63,7 @@ class Sublayer(nnx.Module):
     def __call__(
         self, carry: Carry, scope: Scope, inputs: LayerInputs, numbers: Numbers, tap: Tap | None
     ) -> Carry:
+        carry = weighed(self.residual, carry)
         branch = self.apply(self.residual.read(carry, numbers), scope, inputs)
         branch = checkpoint_name(branch, "branch")
         keep = _keep(fold(inputs.key, 2), inputs.drop_rate, branch)

@@ -155,6 +155,17 @@ class Stream:
     wiring: Callable[[StackPlacement], Wiring] = _in_words
 
 
+def weighed(site: StreamSite, carry: Carry) -> Carry:
+    """The carry as `read` and `write` of one sublayer are given it.
+
+    A site whose read and write start from one computation may have `weigh(carry)`, which puts
+    its result beside the carry; its read and write take both forms. XLA shares equal values of
+    itself, but not their derivatives.
+    """
+    weigh: Callable[[Carry], Carry] | None = getattr(site, "weigh", None)
+    return carry if weigh is None else weigh(carry)
+
+
 def count(stack: StackPlacement, option: str) -> int:
     """A setting of the stream that counts something."""
     number = stack.option(option)

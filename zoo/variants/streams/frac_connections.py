@@ -12,7 +12,7 @@ from zoo.layers.norms import NormSpec
 from zoo.variants import stream_papers
 from zoo.variants.placement import NormSlot, Site, StackPlacement
 from zoo.variants.streams.base import Numbers, Step, Stream, Tap, Wiring, count, make_norm, normed
-from zoo.variants.streams.hyper_connections import UNDRAWN, Mixing, mix, static_starts
+from zoo.variants.streams.hyper_connections import UNDRAWN, Mixing, Weighed, mix, static_starts
 from zoo.variants.variant import Context, Recipe, Variant
 
 
@@ -32,15 +32,21 @@ class FracSite(nnx.Module):
             dynamic=bool(stack.option("dynamic")),
         )
 
-    def read(self, carry: jax.Array, numbers: Numbers) -> jax.Array:
-        """N_in of Y^T H, put together again."""
+    def weigh(self, carry: jax.Array | Weighed) -> Weighed:
+        """The fractions with their Y, A and B."""
+        if isinstance(carry, Weighed):
+            return carry
         h = self._split(carry)
-        read, _, _ = self.mixing(h)
-        return normed(self.norm_in, mix(read, h).reshape(carry.shape), numbers["norm_in_scale"])
+        return Weighed(h, self.mixing(h))
+
+    def read(self, carry: jax.Array | Weighed, numbers: Numbers) -> jax.Array:
+        """N_in of Y^T H, put together again."""
+        h, (read, _, _) = self.weigh(carry)
+        return normed(self.norm_in, _joined(mix(read, h)), numbers["norm_in_scale"])
 
     def write(
         self,
-        carry: jax.Array,
+        carry: jax.Array | Weighed,
         branch: jax.Array,
         numbers: Numbers,
         *,
@@ -50,12 +56,11 @@ class FracSite(nnx.Module):
         """A^T H + B * the branch's fractions."""
         if keep is not None:
             branch = branch * keep
-        h = self._split(carry)
-        _, carried, written = self.mixing(h)
-        skip = mix(carried, h).reshape(carry.shape)
+        h, (_, carried, written) = self.weigh(carry)
+        skip = _joined(mix(carried, h))
         fractions = self._split(branch).astype(written.dtype)
         added = jnp.einsum("...i,...id->...id", written, fractions)
-        added = added.reshape(carry.shape).astype(carry.dtype)
+        added = _joined(added).astype(h.dtype)
         x = checkpoint_name(skip + added, "residual_sum")
         if tap is not None:
             tap.record(stream=x, skip=skip, branch=added)
@@ -63,6 +68,10 @@ class FracSite(nnx.Module):
 
     def _split(self, x: jax.Array) -> jax.Array:
         return x.reshape(*x.shape[:-1], self.fractions, -1)
+
+
+def _joined(h: jax.Array) -> jax.Array:
+    return h.reshape(*h.shape[:-2], -1)
 
 
 def _frac_connections(context: Context, *, fractions: int, dynamic: bool) -> Site:

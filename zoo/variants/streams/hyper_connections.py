@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any, NamedTuple
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -85,6 +87,13 @@ def static_starts(read: tuple[float, ...], rows: int) -> tuple[tuple[str, Start]
     return (("static_carry", identity), ("static_read", read), ("static_write", (1.0,) * rows))
 
 
+class Weighed(NamedTuple):
+    """Streams, and what one sublayer computes from them for its read and its write."""
+
+    h: jax.Array
+    weights: Any
+
+
 class HyperSite(nnx.Module):
     """One sublayer's access to n streams, [batch, length, streams, d_model]."""
 
@@ -99,14 +108,18 @@ class HyperSite(nnx.Module):
             dynamic=bool(stack.option("dynamic")),
         )
 
-    def read(self, carry: jax.Array, numbers: Numbers) -> jax.Array:
+    def weigh(self, carry: jax.Array | Weighed) -> Weighed:
+        """The streams with their A_m, A_r and B."""
+        return carry if isinstance(carry, Weighed) else Weighed(carry, self.mixing(carry))
+
+    def read(self, carry: jax.Array | Weighed, numbers: Numbers) -> jax.Array:
         """N_in(A_m^T H)."""
-        read, _, _ = self.mixing(carry)
-        return normed(self.norm_in, mix(read, carry)[..., 0, :], numbers["norm_in_scale"])
+        h, (read, _, _) = self.weigh(carry)
+        return normed(self.norm_in, mix(read, h)[..., 0, :], numbers["norm_in_scale"])
 
     def write(
         self,
-        carry: jax.Array,
+        carry: jax.Array | Weighed,
         branch: jax.Array,
         numbers: Numbers,
         *,
@@ -114,9 +127,8 @@ class HyperSite(nnx.Module):
         tap: Tap | None = None,
     ) -> jax.Array:
         """A_r^T H + B (x) branch."""
-        # The weights are those of `read`, computed once: XLA shares equal subexpressions.
-        _, carried, written = self.mixing(carry)
-        return update(mix(carried, carry), branch, written, keep=keep, tap=tap)
+        h, (_, carried, written) = self.weigh(carry)
+        return update(mix(carried, h), branch, written, keep=keep, tap=tap)
 
 
 def update(

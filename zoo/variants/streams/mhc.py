@@ -15,7 +15,7 @@ from zoo.layers.norms import NormSpec
 from zoo.variants import stream_papers
 from zoo.variants.placement import NormSlot, Site, StackPlacement, Start
 from zoo.variants.streams.base import Numbers, Step, Stream, Tap, Wiring, count, make_norm, normed
-from zoo.variants.streams.hyper_connections import copies, mix, update
+from zoo.variants.streams.hyper_connections import Weighed, copies, mix, update
 from zoo.variants.variant import Context, Recipe, Variant
 
 Init = Literal["paper", "deepseek_v4", "hy_v4", "mhc_lite"]
@@ -81,16 +81,19 @@ class ManifoldSite(nnx.Module):
         outputs = (n, n, n * n) if self.mixes else (n, n)
         self.mapping = Read("mapping", streams=n, d_model=d_model, outputs=outputs, eps=norm.eps)
 
-    def read(self, carry: jax.Array, numbers: Numbers) -> jax.Array:
+    def weigh(self, carry: jax.Array | Weighed) -> Weighed:
+        """The streams with their logits."""
+        return carry if isinstance(carry, Weighed) else Weighed(carry, self.mapping(carry))
+
+    def read(self, carry: jax.Array | Weighed, numbers: Numbers) -> jax.Array:
         """N_in of the streams' sum, weighted by sigmoids."""
-        weights = jax.nn.sigmoid(self.mapping(carry)[0]) + EPS
-        return normed(
-            self.norm_in, mix(weights[..., None], carry)[..., 0, :], numbers["norm_in_scale"]
-        )
+        h, logits = self.weigh(carry)
+        weights = jax.nn.sigmoid(logits[0]) + EPS
+        return normed(self.norm_in, mix(weights[..., None], h)[..., 0, :], numbers["norm_in_scale"])
 
     def write(
         self,
-        carry: jax.Array,
+        carry: jax.Array | Weighed,
         branch: jax.Array,
         numbers: Numbers,
         *,
@@ -98,10 +101,9 @@ class ManifoldSite(nnx.Module):
         tap: Tap | None = None,
     ) -> jax.Array:
         """C^T H + 2 sigmoid(..) (x) branch with a doubly stochastic C."""
-        # The logits are those of `read`, computed once: XLA shares equal subexpressions.
-        logits = self.mapping(carry)
+        h, logits = self.weigh(carry)
         written = _WRITE * jax.nn.sigmoid(logits[1]) + self.write_eps
-        kept = mix(self.mixture(logits[2]), carry) if self.mixes else carry
+        kept = mix(self.mixture(logits[2]), h) if self.mixes else h
         return update(kept, branch, written, keep=keep, tap=tap)
 
     def mixture(self, logits: jax.Array) -> jax.Array:
