@@ -19,6 +19,8 @@ from zoo.training.optimizer import update_rules
 from zoo.variants.placement import Site
 from zoo.variants.registry import get_variant
 from zoo.variants.streams import STREAMS
+from zoo.variants.streams.base import weighed
+from zoo.variants.streams.hyper_connections import mix
 from zoo.variants.streams.mhc import sinkhorn
 
 HYPER = ["hyper_connections", "hyper_connections(streams=3, dynamic=False)"]
@@ -326,3 +328,38 @@ def test_settings_that_make_no_sense_are_refused(spec: str, message: str) -> Non
 def test_fractions_that_do_not_divide_the_width_are_refused() -> None:
     with pytest.raises(VariantError, match="does not divide d_model = 8; use 1, 2, 4 or 8"):
         case("frac_connections(fractions=3)")
+
+
+def test_derivatives_of_a_mixture_are_those_of_the_sum() -> None:
+    keys = jax.random.split(jax.random.key(0), 3)
+    h, g = (jax.random.normal(key, (2, 3, 4, 5)) for key in keys[:2])
+    for shape in ((2, 3, 4, 4), (4, 4)):
+        weights = jax.random.normal(keys[2], shape)
+
+        def plainly(weights: jax.Array, h: jax.Array) -> jax.Array:
+            return sum(weights[..., i, :, None] * h[..., None, i, :] for i in range(4))  # type: ignore[return-value]
+
+        def both(weights: jax.Array, h: jax.Array = h, g: jax.Array = g) -> Any:
+            return [jax.vjp(form, weights, h)[1](g) for form in (mix, plainly)]
+
+        got, want = jax.jit(both)(weights)
+        # Sums of at most 30 products of float32.
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-5), got, want)
+
+
+@pytest.mark.parametrize("spec", ["hyper_connections", "mhc", "frac_connections"])
+def test_weights_computed_once_are_those_of_read_and_write(spec: str) -> None:
+    stack = get_variant(spec).resolve("decoder", num_decoder_layers=1)
+    placement = stack.stack("decoder")
+    site = STREAMS[placement.stream].site(placement.layers[0][0], placement, 8, NormSpec())
+    shapes, _ = weight.split(site)  # type: ignore[type-var]
+    rng = np.random.default_rng(0)
+    params = jax.tree.map(lambda a: jnp.asarray(rng.normal(size=a.shape), jnp.float32), shapes)
+    bound, numbers = weight.bind(site, params), placement.layers[0][0].numbers()
+    x = jnp.asarray(rng.normal(size=(1, 2, 8)), jnp.float32)
+    ends = STREAMS[placement.stream].ends(placement, 8, NormSpec())
+    carry = jnp.asarray(rng.normal(size=ends.open(x).shape), jnp.float32)
+    once = weighed(bound, carry)
+    assert once is not carry
+    np.testing.assert_array_equal(bound.read(once, numbers), bound.read(carry, numbers))
+    np.testing.assert_array_equal(bound.write(once, x, numbers), bound.write(carry, x, numbers))
