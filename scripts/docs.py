@@ -33,11 +33,14 @@ from zoo.models.presets import list_models, preset
 from zoo.models.transformer import declare
 from zoo.variants.describe_text import cited, ends_rows, multiplier_text, recipe_text, start_text
 from zoo.variants.placement import Multiplier, Placement, StackPlacement, Start
-from zoo.variants.registry import get_variant, list_variants
+from zoo.variants.plain import PLAIN
+from zoo.variants.registry import get_variant
 from zoo.variants.segments import Column, matrices, segments, span
+from zoo.variants.streams import STREAM_VARIANTS
 from zoo.variants.variant import SUBLAYERS, Variant
 
 ROOT = Path(__file__).resolve().parent.parent
+NAMES = [variant.name for variant in (*PLAIN, *STREAM_VARIANTS)]
 DEPTHS = (12, 100)
 _MADE = "<!-- Made by `python scripts/docs.py`; edit the registry, not this page. -->"
 
@@ -49,7 +52,7 @@ def pages(profiles: Profiles, passed: Passed) -> dict[str, str]:
         "docs/support.md": support_page(passed),
         "docs/gallery.md": gallery_page(profiles),
     }
-    for variant in map(get_variant, list_variants()):
+    for variant in map(get_variant, NAMES):
         made[f"docs/gallery/{variant.name}.svg"] = diagram(_resolved(variant, 12), variant.name)
         row = profiles.find(variant.name)
         if row is not None:
@@ -69,7 +72,7 @@ def _stack(variant: Variant, layers: int = 12) -> StackPlacement:
 
 
 def variants_page() -> str:
-    variants = [get_variant(name) for name in list_variants()]
+    variants = [get_variant(name) for name in NAMES]
     lines = [
         "# Variants",
         "",
@@ -270,7 +273,7 @@ def support_page(passed: Passed) -> str:
             "scan = loop;",
             "- generate: greedy tokens are those of whole forward passes.",
             "",
-            *matrix(passed, list_variants()),
+            *matrix(passed, NAMES),
             "",
         ]
     )
@@ -300,10 +303,10 @@ def gallery_page(profiles: Profiles) -> str:
             that of the matrices. What is 0 is left out. `zoo diagnose` does the same for a model
             of your own."""
         ),
-        ", ".join(f"[{name}](#{name})" for name in list_variants()),
+        ", ".join(f"[{name}](#{name})" for name in NAMES),
         "",
     ]
-    for variant in map(get_variant, list_variants()):
+    for variant in map(get_variant, NAMES):
         lines += [
             f"## {variant.name}",
             "",
@@ -336,24 +339,25 @@ def _table(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> list[str]:
 # The command
 
 
-def stale(root: Path = ROOT) -> list[str]:
-    """What is not as the registry has it now: pages by path, and variants without a profile."""
-    profiles, passed = _results()
-    made = pages(profiles, passed)
+def stale(made: dict[str, str], root: Path = ROOT) -> list[str]:
+    """Pages under a root that are not as they are made now, and pictures of nothing."""
     found = [path for path, text in made.items() if _read(root / path) != text]
-    known = {root / path for path in made}
-    found += [
-        str(path.relative_to(root))
-        for path in sorted((root / "docs" / "gallery").glob("*.svg"))
-        if path not in known
+    pictures = sorted((root / "docs" / "gallery").glob("*.svg"))
+    return found + [
+        path for path in (str(p.relative_to(root)) for p in pictures) if path not in made
     ]
-    names = [name for name in list_variants() if profiles.find(name) is None]
-    return found + [f"results/profiles.jsonl: no row for {name}" for name in names]
 
 
-def _results() -> tuple[Profiles, Passed]:
-    results = ROOT / "results"
-    return Profiles(results / "profiles.jsonl"), Passed.read(results / "support.json")
+def unmeasured() -> list[str]:
+    """Variants whose placement has no row of gradients and updates."""
+    profiles, _ = results()
+    return [name for name in NAMES if profiles.find(name) is None]
+
+
+def results() -> tuple[Profiles, Passed]:
+    """What was measured and what has passed."""
+    folder = ROOT / "results"
+    return Profiles(folder / "profiles.jsonl"), Passed.read(folder / "support.json")
 
 
 def _read(path: Path) -> str | None:
@@ -361,8 +365,9 @@ def _read(path: Path) -> str | None:
 
 
 def write() -> None:
-    profiles, passed = _results()
-    profiles.ensure(list_variants())
+    """Measure what has no row, and write the pages that have changed."""
+    profiles, passed = results()
+    profiles.ensure(NAMES)
     made = pages(profiles, passed)
     for path in sorted((ROOT / "docs" / "gallery").glob("*.svg")):
         if str(path.relative_to(ROOT)) not in made:
@@ -381,11 +386,12 @@ def main() -> None:
     parser.add_argument("--tests", type=Path, help="a JUnit XML file of pytest")
     options = parser.parse_args()
     if options.tests is not None:
-        _, passed = _results()
+        _, passed = results()
         passed.with_run(options.tests).write(ROOT / "results" / "support.json")
     if options.check:
-        found = stale()
-        print("\n".join(f"stale: {each}" for each in found) or "nothing is stale")
+        found = [f"stale: {each}" for each in stale(pages(*results()))]
+        found += [f"not measured: {each}" for each in unmeasured()]
+        print("\n".join(found) or "nothing is stale")
         sys.exit(1 if found else 0)
     write()
 
