@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 from _svg import SOFT, Canvas, width_of
 
 from zoo.variants.describe_text import gains_text, rates_rows, site_rows
-from zoo.variants.placement import Multiplier, NormSlot, Placement, Ramp, Site, StackPlacement
+from zoo.variants.placement import Multiplier, NormSlot, Placement, Ramp, StackPlacement
 from zoo.variants.segments import Column, Segment, has_attention, has_mlp, is_one, segments, span
 from zoo.variants.streams import STREAMS, Wiring
 
@@ -70,7 +70,7 @@ def _start(stack: StackPlacement) -> Canvas:
     wired = STREAMS[stack.stream].wiring(stack)
     lanes = []
     if stack.stream != "plain":
-        lanes = [_equation(*pair) for pair in zip(wired.lanes, wired.opens, strict=True)]
+        lanes = wired.opened()
     column.end(lanes or ["x"])
     notes = []
     if stack.embedding_gradient != 1.0:
@@ -118,7 +118,7 @@ def _layer(segment: Segment, stack: StackPlacement) -> Canvas:
     for column in segment.columns():
         rows = [*rates_rows(column[0])]
         if stack.stream != "plain":
-            rows += [row for row in site_rows(column, stack.stream) if _is_shown(row, wired)]
+            rows += [row for row in site_rows(column, stack) if _is_shown(row, wired)]
         notes += [row for row in rows if row not in notes]
     _caption(canvas, layers or f"layers {span(segment.layers)}", notes)
     return canvas
@@ -127,6 +127,8 @@ def _layer(segment: Segment, stack: StackPlacement) -> Canvas:
 def _is_shown(row: str, wired: Wiring) -> bool:
     """Whether a row of a description is about a symbol of the picture."""
     symbol = row.split()[0]
+    if symbol == "f":
+        return False  # the picture itself
     texts = (*wired.where, *(text for step in wired.steps for text in step.writes))
     return any(re.search(rf"\b{symbol}\b", text) for text in texts)
 
@@ -210,9 +212,9 @@ def _other(
     site = column[0]
     wired = STREAMS[stack.stream].wiring(stack)
     step = wired.step(site)
-    written = _written(wired, site)
+    written = wired.written(site)
     texts = [
-        line for each in columns for line in (wired.step(each[0]).reads, *_written(wired, each[0]))
+        line for each in columns for line in (wired.step(each[0]).reads, *wired.written(each[0]))
     ]
     wide = max(map(width_of, texts)) + 18
     wide = max(wide, _APART * len(wired.lanes) + 24)
@@ -246,17 +248,6 @@ def _other(
     for index, line in enumerate(written):
         canvas.text(left + 9, writes - height / 2 + 18 + 17 * index, line)
     return top
-
-
-def _written(wired: Wiring, site: Site) -> list[str]:
-    """A line for each lane."""
-    new = wired.step(site).writes
-    return [_equation(f"{lane}'", value) for lane, value in zip(wired.lanes, new, strict=True)]
-
-
-def _equation(lane: str, value: str) -> str:
-    """`lane = value`, unless the value is an equation by itself."""
-    return value if " = " in value else f"{lane} = {value}"
 
 
 class _Column:

@@ -265,7 +265,9 @@ def test_starts_and_constants_of_a_stream_are_shown() -> None:
         starts=(("rows", (1.0, 0.0)), ("many", (0.0,) * 8 + (2.0,)), ("same", (3.0,) * 9)),
         traits=("last",),
     )
-    assert site_rows([site], "another") == (
+    stack = StackPlacement(stream="laurel", options=(("form", "low_rank"), ("rank", 4)))
+    assert site_rows([site], stack) == (
+        "f = F(x);  x' = x + x A B + f",
         "norms: mixing",
         "mixing: without weights",
         "decay = 0.5",

@@ -21,6 +21,7 @@ from zoo.variants.segments import (
     segments,
     span,
 )
+from zoo.variants.streams import STREAMS
 from zoo.variants.variant import Paper, Recipe, Variant
 
 _WIDTH = 92
@@ -129,17 +130,21 @@ def multiplier_text(multipliers: Sequence[Multiplier]) -> str:
     return f"{text} × a schedule: {floor} {wait}, {shape} to 1 at step {end}"
 
 
-def site_rows(column: Column, stream: str) -> tuple[str, ...]:
+def site_rows(column: Column, stack: StackPlacement) -> tuple[str, ...]:
     """Formula, numbers and requirements of one sublayer over the layers of a segment."""
-    return tuple(_site_rows(column, stream))
+    return tuple(_site_rows(column, stack))
 
 
-def _site_rows(column: Column, stream: str) -> Iterator[str]:
+def _site_rows(column: Column, stack: StackPlacement) -> Iterator[str]:
     first = column[0]
-    if stream == "plain":
+    if stack.stream == "plain":
         yield formula(column)
-    elif first.slots():
-        yield f"norms: {', '.join(first.slots())}"
+    else:
+        wired = STREAMS[stack.stream].wiring(stack)
+        branch = f"N_in({wired.step(first).reads})" if first.norm_in else wired.step(first).reads
+        yield f"f = F({branch});  {',  '.join(wired.written(first))}"
+        if first.slots():
+            yield f"norms: {', '.join(first.slots())}"
     for letter, part in (("a", "skip"), ("b", "branch")):
         multipliers = [site.multipliers()[part] for site in column]
         if not is_one(multipliers):
@@ -248,6 +253,11 @@ def _stack(name: str, stack: StackPlacement, d_model: int) -> list[str]:
     if stack.stream != "plain":
         settings = ", ".join(f"{option} {value}" for option, value in stack.options)
         found += _entry("  stream", f"{stack.stream} ({settings})" if settings else stack.stream)
+        wired = STREAMS[stack.stream].wiring(stack)
+        if wired.where:
+            found += _entry("  where", ";  ".join(wired.where))
+        found += _entry("  opens with", f"{',  '.join(wired.opened())}, e the embedding")
+        found += _entry("  closes with", wired.closes)
     label = "  ends"
     for row in ends_rows(stack):
         found += _entry(label, row)
@@ -255,7 +265,7 @@ def _stack(name: str, stack: StackPlacement, d_model: int) -> list[str]:
     for segment in segments(stack):
         found += _entry("  layers", span(segment.layers))
         # Sublayers that read alike share their lines.
-        read = [(site_rows(each, stack.stream), each[0].sublayer) for each in segment.columns()]
+        read = [(site_rows(each, stack), each[0].sublayer) for each in segment.columns()]
         for rows, alike in groupby(read, key=lambda pair: pair[0]):
             found.append(f"    {', '.join(sublayer for _, sublayer in alike)}")
             found += [line for row in rows for line in _wrap(row, indent=6)]

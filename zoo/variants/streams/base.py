@@ -3,7 +3,7 @@
 A stack opens a stream on the embedding, every sublayer reads its input from it
 and writes its branch back, and the stack closes it on the way to the head. The
 plain stream carries x alone; others carry more. A new stream is one file here: a site, ends
-if it needs other than `Ends`, `STREAM`, and its entries in `VARIANTS`.
+if it needs other than `Ends`, a wiring to draw it by, `STREAM`, and its entries in `VARIANTS`.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ class Step:
 
     Attributes:
         reads: what goes to F, through N_in where the site has one.
-        writes: for each lane its next value, f being the branch.
+        writes: for each lane its next value, or an equation, f being the branch.
         trait: that a site must have; none for all the others.
     """
 
@@ -134,6 +134,19 @@ class Wiring:
     def step(self, site: Site) -> Step:
         """What one site does."""
         return next(step for step in self.steps if not step.trait or step.trait in site.traits)
+
+    def opened(self) -> list[str]:
+        """An equation for the start of each lane."""
+        return [_equation(*pair) for pair in zip(self.lanes, self.opens, strict=True)]
+
+    def written(self, site: Site) -> list[str]:
+        """What one site writes, an equation for each lane."""
+        pairs = zip(self.lanes, self.step(site).writes, strict=True)
+        return [_equation(f"{lane}'", new) for lane, new in pairs]
+
+
+def _equation(lane: str, value: str) -> str:
+    return value if " = " in value else f"{lane} = {value}"
 
 
 def _in_words(stack: StackPlacement) -> Wiring:
