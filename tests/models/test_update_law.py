@@ -11,79 +11,10 @@ post-norm model already turns its output over, and its ratio saturates at about 
 
 from __future__ import annotations
 
-import functools
-from typing import Any
-
-import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from zoo.layers import weight
-from zoo.models.config import ModelConfig
-from zoo.models.transformer import declare, initialiser
-
-DEPTHS, SEEDS, STEP = (6, 24, 96), 3, 1e-3
-
-
-@functools.lru_cache(maxsize=16)
-def measure(variant: str, depth: int) -> dict[str, float]:
-    """Medians over seeds: relative change of the stack's output after a gradient step and after
-    a step along its signs, and the norm of the gradient of the matrices."""
-    model = declare(
-        ModelConfig(
-            variant=variant,
-            vocab_size=256,
-            d_model=64,
-            num_heads=4,
-            num_layers=depth,
-            max_length=64,
-            tie_embeddings=False,
-            embedding_scale=True,
-            remat="none",
-        )
-    )
-    _, weights = weight.split(model)
-
-    @jax.jit
-    def run(params: dict[str, Any], ids: jax.Array) -> dict[str, jax.Array]:
-        def loss(params: dict[str, Any]) -> tuple[jax.Array, jax.Array]:
-            bound = weight.bind(model, params)
-            hidden = bound.hidden(ids[:, :-1])
-            log_probabilities = jax.nn.log_softmax(bound.logits(hidden))
-            return -jnp.take_along_axis(log_probabilities, ids[:, 1:, None], -1).mean(), hidden
-
-        (_, before), gradients = jax.value_and_grad(loss, has_aux=True)(params)
-
-        def change(direction: Any) -> jax.Array:
-            # Gains and biases are held: their effects add up over the layers.
-            stepped = weight.map_weights(
-                lambda w, p, g: p - STEP * direction(g) if w.kind in _STEPPED else p,
-                weights,
-                params,
-                gradients,
-            )
-            after = loss(stepped)[1]
-            return jnp.linalg.norm(after - before) / jnp.linalg.norm(before)
-
-        squares = weight.map_weights(
-            lambda w, g: jnp.sum(g**2) if w.kind == "matrix" else 0.0, weights, gradients
-        )
-        return {
-            "sgd": change(lambda g: g),
-            "sign": change(jnp.sign),
-            "gradient": jnp.sqrt(sum(jax.tree.leaves(squares))),
-        }
-
-    start = initialiser(model)
-    results = []
-    for seed in range(SEEDS):
-        ids = jax.random.randint(jax.random.key(100 + seed), (4, 65), 0, 256)
-        results.append(run(start(jax.random.key(seed)), ids))
-    return {name: float(np.median([r[name] for r in results])) for name in results[0]}
-
-
-_STEPPED = ("matrix", "embedding")
+from scripts.update_law import DEPTHS, PROMISES, ROWS, Promise, measure
 
 
 def ratio(variant: str, name: str) -> float:
@@ -122,6 +53,7 @@ def test_a_sign_step_moves_deep_norm_with_the_root_of_the_depth() -> None:
 
 
 @pytest.mark.slow
-def test_a_sign_step_moves_keel_as_far_at_any_depth() -> None:
-    # The skip is 2N and shrinks the gradients of weights by as much, whose size Adam does not see.
-    assert 0.8 < ratio("keel", "sign") < 1.2
+@pytest.mark.parametrize("promise", PROMISES, ids=lambda promise: promise.row)
+def test_every_promise_of_the_page_holds(promise: Promise) -> None:
+    assert promise.row in ROWS
+    assert promise.least <= promise.ratio() <= promise.most
