@@ -217,3 +217,49 @@ def test_factors_follow_the_layer_axis() -> None:
     assert_std(np.asarray(params["w"][0], np.float64), 20 * math.sqrt(2 / 500))
     assert_std(np.asarray(params["w"][1], np.float64), 40 * math.sqrt(2 / 500))
     assert_std(np.asarray(params["e"], np.float64), 0.1)
+
+
+# Deviations at width and hidden width 512, 4 layers: what the papers print, role by role.
+LARGE = 512
+GLOROT = (2.0 / (LARGE + LARGE)) ** 0.5
+LARGE_DEVIATIONS: dict[str, dict[str, float]] = {
+    "post_norm": dict.fromkeys(("q", "k", "v", "o", "w1", "w2"), GLOROT),
+    "deep_norm": {
+        **dict.fromkeys(("q", "k"), GLOROT),
+        **dict.fromkeys(("v", "o", "w1", "w2"), GLOROT * 32**-0.25),
+    },
+    "sub_ln": {
+        **dict.fromkeys(("q", "k"), GLOROT),
+        **dict.fromkeys(("v", "o", "w1", "w2"), GLOROT * math.log(8) ** 0.5),
+    },
+    "glm_deep_norm": {
+        **dict.fromkeys(("q", "k"), GLOROT),
+        **dict.fromkeys(("v", "o", "w1", "w2"), GLOROT * 8**-0.5),
+    },
+    "t_fixup": {
+        **dict.fromkeys(("q", "k"), GLOROT),
+        **dict.fromkeys(("v", "o", "w1", "w2"), GLOROT * 0.67 * 4**-0.25),
+    },
+    "b2t": dict.fromkeys(("q", "k", "v", "o", "w1", "w2"), GLOROT * 4**-0.5),
+}
+
+
+@pytest.mark.parametrize("variant", LARGE_DEVIATIONS)
+def test_deviations_are_within_two_per_cent_over_a_million_draws(variant: str) -> None:
+    model = declare(
+        ModelConfig(
+            variant=variant, d_model=LARGE, d_ff=LARGE, num_layers=4, num_heads=4, vocab_size=8
+        )
+    )
+    _, weights = weight.split(model)
+    params = initialiser(model)(jax.random.key(0))
+    found: dict[str, list[np.ndarray]] = defaultdict(list)
+    pairs = zip(jax.tree.leaves(weights), jax.tree.leaves(params), strict=True)
+    for own, array in pairs:
+        if own.kind == "matrix" and own.role in LARGE_DEVIATIONS[variant]:
+            found[own.role].append(np.asarray(array))
+    assert set(found) == set(LARGE_DEVIATIONS[variant])
+    for role, arrays in found.items():
+        draws = np.concatenate([array.ravel() for array in arrays])
+        assert draws.size >= 10**6
+        assert draws.std() == pytest.approx(LARGE_DEVIATIONS[variant][role], rel=0.02), role
