@@ -10,8 +10,10 @@ from flax import nnx
 from zoo.layers.attention import Attention, Scope
 from zoo.layers.linear import Scale
 from zoo.layers.mlp import MLP
+from zoo.layers.norms import NormSpec
 from zoo.models.config import ModelConfig
 from zoo.variants.placement import Multiplier, Site
+from zoo.variants.streams.base import filled
 
 
 class ParallelBranch(nnx.Module):
@@ -52,7 +54,7 @@ def _mlp(site: Site, config: ModelConfig) -> MLP:
         activation=config.activation,
         gated=config.gated,
         bias=config.bias,
-        inner_norm=None if site.inner_norm is None else config.norm_spec(),
+        inner_norm=_inner_norm(site, config),
         hidden_scale=_scale(site.hidden_scale),
         scalar_biases=site.scalar_biases,
     )
@@ -69,7 +71,7 @@ def _attention(site: Site, config: ModelConfig) -> Attention:
         bias=config.bias,
         qk_norm=norm if qk_norm else None,
         qk_norm_over=config.qk_norm_over,
-        inner_norm=None if site.inner_norm is None else norm,
+        inner_norm=_inner_norm(site, config),
         dropout=config.attention_dropout,
         implementation=config.attention,
         cross=site.sublayer == "cross_attention",
@@ -82,6 +84,10 @@ def _attention(site: Site, config: ModelConfig) -> Attention:
         scalar_biases=site.scalar_biases,
         softcap=config.attention_softcap,
     )
+
+
+def _inner_norm(site: Site, config: ModelConfig) -> NormSpec | None:
+    return None if site.inner_norm is None else filled(site.inner_norm, config.norm_spec())
 
 
 def _scale(multiplier: Multiplier | None) -> Scale | None:

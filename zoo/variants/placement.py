@@ -10,6 +10,7 @@ import itertools
 from collections.abc import Hashable, Mapping
 from typing import Any, Literal
 
+from zoo.errors import VariantError
 from zoo.layers.norms import NormKind
 from zoo.layers.weight import Weight
 from zoo.variants import serial
@@ -126,7 +127,8 @@ class Site:
         sublayer: `self_attention`, `cross_attention`, `mlp`, or `parallel` (attention + MLP).
         norm_in, norm_branch, norm_out: the three slots around F and the add.
         skip, branch: the multipliers a and b.
-        inner_norm: asked of F: a norm before its output matrix.
+        inner_norm: asked of F: a norm before its output matrix, whose scale is 1: that of the
+            branch or of the matrix's init is the place for a factor.
         qk_norm: asked of attention: whether queries and keys are normalised; None: free.
         init_gains: (matrix role, factor on the standard deviation of its base init), sorted;
             1 for the others.
@@ -172,6 +174,14 @@ class Site:
     traits: tuple[str, ...] = ()
     lr_multipliers: tuple[tuple[str, float], ...] = ()
     decay_multipliers: tuple[tuple[str, float], ...] = ()
+
+    def __post_init__(self) -> None:
+        # F is not handed the numbers of its layer, so a factor there would be lost in silence.
+        if self.inner_norm is not None and self.inner_norm.scale != 1.0:
+            raise VariantError(
+                f"inner_norm.scale = {self.inner_norm.scale}: a norm inside F has scale 1; use "
+                "its gain, the branch's multiplier or init_gains of the matrix after it"
+            )
 
     def slots(self) -> dict[str, NormSlot]:
         """The slots that hold a norm, by the role of the gains in them."""

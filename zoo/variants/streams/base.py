@@ -187,14 +187,18 @@ def count(stack: StackPlacement, option: str) -> int:
 
 
 def make_norm(slot: NormSlot, role: str, d_model: int, norm: NormSpec) -> Norm:
-    """A norm for a slot: the architecture's, apart from what the slot asks for."""
-    spec = NormSpec(
+    """A norm for a slot, over the width of the stream."""
+    return Norm(d_model, filled(slot, norm), role=role)
+
+
+def filled(slot: NormSlot, norm: NormSpec) -> NormSpec:
+    """What a slot holds: the architecture's norm, apart from what the slot asks for."""
+    return NormSpec(
         kind=norm.kind if slot.kind is None else slot.kind,
         eps=norm.eps if slot.eps is None else slot.eps,
         bias=norm.bias if slot.bias is None else slot.bias,
         affine=norm.affine and slot.affine,
     )
-    return Norm(d_model, spec, role=role)
 
 
 def normed(norm: Norm | None, x: jax.Array, scale: Any = 1.0) -> jax.Array:
