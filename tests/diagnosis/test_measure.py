@@ -193,6 +193,8 @@ def test_figures_that_are_not_finite_are_said_and_drawn(tmp_path: Path) -> None:
     [
         ({"batch": IDS[0]}, r"batch of shape \(7,\)"),
         ({"batch": IDS[:, :1]}, "2 or more"),
+        ({"batch": {"input_ids": IDS}}, "batch lacks 'inputs'.*it has input_ids"),
+        ({"batch": []}, "batch is an empty list"),
         ({"task": "masked_lm"}, "masked_lm.*use language_model"),
         ({"task": "language_modl"}, "did you mean language_model"),
     ],

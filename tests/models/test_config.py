@@ -68,6 +68,9 @@ IMPOSSIBLE: list[tuple[dict[str, Any], str]] = [
     ({"architecture": "vision", "tie_embeddings": True}, "tie_embeddings = True"),
     ({"type_vocab_size": 2}, "type_vocab_size = 2: only an encoder"),
     ({"architecture": "encoder", "pooler": True, "pooling": "mean"}, "pooler = True"),
+    ({"architecture": "encoder", "pooler": True}, "pooler = True with head = 'masked_lm'"),
+    ({"architecture": "vision", "patch_size": 0}, "patch_size = 0: must be at least 1"),
+    ({"architecture": "vision", "window": 3}, "window = 3 with architecture = 'vision'"),
 ]
 
 

@@ -90,5 +90,7 @@ def test_the_longest_sequence_is_stated(tiny: Callable[..., Any]) -> None:
     model = tiny().model
     with pytest.raises(ConfigError, match=r"length = 13 is longer than max_length = 12"):
         model(jnp.zeros((1, 13), jnp.int32))
+    with pytest.raises(ConfigError, match=r"tokens of shape \(3,\); a model takes \[batch"):
+        model(jnp.zeros(3, jnp.int32))
     with pytest.raises(ConfigError, match="token_type_ids"):
         model(jnp.zeros((1, 3), jnp.int32), token_type_ids=jnp.zeros((1, 3), jnp.int32))

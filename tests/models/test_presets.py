@@ -9,6 +9,7 @@ import jax
 import numpy as np
 import pytest
 
+from zoo.errors import VariantError
 from zoo.layers import weight
 from zoo.models.config import ModelConfig, resolve
 from zoo.models.presets import PRESETS, create_model, preset
@@ -85,6 +86,12 @@ def test_every_preset_resolves_and_every_published_one_is_counted() -> None:
     counted = {name for name, _, _ in PUBLISHED} | {"transformer-base", "transformer-big"}
     ours = {f"{name}-tiny" for name in ("encoder", "decoder", "encoder-decoder", "vision")}
     assert set(PRESETS) == counted | ours | {"decoder-small"}
+
+
+def test_what_is_no_variant_is_refused() -> None:
+    wrong: Any = 3
+    with pytest.raises(VariantError, match="variant = 3: use a name"):
+        create_model("decoder-tiny", variant=wrong)
 
 
 @pytest.mark.parametrize("name", ["bert-base", "bart-base", "vit-base"])

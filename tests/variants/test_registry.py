@@ -208,6 +208,8 @@ def test_a_registered_variant_is_listed_found_and_built() -> None:
     assert get_variant("halfnorm_alias") == OWN
     assert get_variant(get_variant("half_norm(share=0.25)")).spec == "half_norm(share=0.25)"
     register_variant(OWN)  # the same once more is no clash
+    register_variant(get_variant("pre_norm"))  # nor is what the zoo has
+    assert list_variants() == [*before, "half_norm"]
 
     config = ModelConfig(
         variant="half_norm", vocab_size=17, d_model=8, num_layers=2, num_heads=2, max_length=8

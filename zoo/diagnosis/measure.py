@@ -51,8 +51,9 @@ def diagnose(
     clipping and weight decay included, from `opt_state` or, without one, the first of a run.
 
     Args:
-        batch: what the task takes, a dict of arrays; several of them, whose figures are taken
-            together; or tokens, int [batch, length], of which each predicts the next.
+        batch: what `Task.batch` of the task makes, a dict of arrays; several of them, whose
+            figures are taken together; or tokens, int [batch, length], each of which predicts
+            the next.
         task: see `zoo list tasks`; default: the first there that the architecture can learn.
         optim: default: AdamW with the recipe of the variant.
         opt_state: of this optimizer, as the state of a run holds it.
@@ -131,6 +132,8 @@ def _diagnosis(
 
     @jax.jit
     def observe(params: dict[str, Any], batch: Batch) -> tuple[Loss, Any, Any]:
+        batch = _Arrays(batch)
+
         def objective(params: dict[str, Any]) -> tuple[jax.Array, Loss]:
             loss = core.loss(params, batch, None, at)
             return loss.objective, loss
@@ -256,8 +259,18 @@ def _sublayers(
     return made
 
 
+class _Arrays(dict[str, Any]):
+    """A batch whose missing array is the caller's mistake."""
+
+    def __missing__(self, name: str) -> Any:
+        raise ConfigError(f"batch lacks {name!r}, which the task reads; it has {choices(self)}")
+
+
 def _several(batch: Any) -> list[Any]:
-    return list(batch) if isinstance(batch, list | tuple) else [batch]
+    batches = list(batch) if isinstance(batch, list | tuple) else [batch]
+    if not batches:
+        raise ConfigError("batch is an empty list; give one batch or more")
+    return batches
 
 
 def _batch(model: Transformer, task: Task, batch: Any) -> Batch:

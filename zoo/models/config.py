@@ -278,7 +278,7 @@ def validate(config: ModelConfig) -> None:
             "zoo.register_variant, or give it to zoo.create_model"
         )
     check_types(config)
-    for field in ("d_model", "num_layers", "num_heads"):
+    for field in ("d_model", "num_layers", "num_heads", "image_size", "patch_size", "num_channels"):
         _positive(field, getattr(config, field))
     _check_architecture(config)
     optional = ("vocab_size", "max_length", "num_kv_heads", "head_dim", "d_ff", "window")
@@ -381,6 +381,12 @@ def _check_architecture(config: ModelConfig) -> None:
             "pooler = True: it stands on the first token of an encoder; use architecture = "
             "'encoder' and pooling = 'first', or pooler = False"
         )
+    head = config.head or HEADS[architecture][0]
+    if config.pooler and head not in ("sequence_classification", "none"):
+        raise ConfigError(
+            f"pooler = True with head = {head!r}, which reads every token: use head = "
+            "'sequence_classification' or 'none', or pooler = False"
+        )
     if vision:
         places = config.sizes().max_length
         if config.max_length not in (None, places):
@@ -388,8 +394,6 @@ def _check_architecture(config: ModelConfig) -> None:
                 f"max_length = {config.max_length} with architecture = 'vision': its images have "
                 f"{places} places; leave it out"
             )
-        for field in ("image_size", "patch_size", "num_channels"):
-            _positive(field, getattr(config, field))
         if config.image_size % config.patch_size:
             raise ConfigError(
                 f"patch_size = {config.patch_size} does not divide image_size = "
@@ -399,6 +403,11 @@ def _check_architecture(config: ModelConfig) -> None:
             raise ConfigError(
                 "positions = 'rotary' with architecture = 'vision': patches have two coordinates; "
                 "use 'learned', 'sinusoidal' or 'none'"
+            )
+        if config.window is not None:
+            raise ConfigError(
+                f"window = {config.window} with architecture = 'vision': patches have two "
+                "coordinates; leave it out"
             )
         if config.tie_embeddings:
             raise ConfigError(

@@ -54,7 +54,7 @@ class EncoderDecoder(Transformer):
             [batch, target length, vocab] float32; without a head the decoder's `hidden`.
 
         Raises:
-            ConfigError: when a sequence is longer than `max_length`.
+            ConfigError: when tokens are not [batch, length], or longer than `max_length`.
         """
         hidden = self.hidden(
             input_ids,

@@ -12,6 +12,7 @@ from flax import nnx
 from zoo.errors import ConfigError, choices, near_matches
 from zoo.models.config import ModelConfig, place
 from zoo.models.transformer import Transformer, build
+from zoo.variants.registry import get_variant
 from zoo.variants.variant import Variant
 
 _TINY = ModelConfig(d_model=64, num_layers=2, max_length=512)
@@ -261,7 +262,8 @@ def create_model(
     config = override(preset(name), overrides)
     if isinstance(variant, str):
         config = dataclasses.replace(config, variant=variant)
-    placement = place(config, None if isinstance(variant, str) else variant)
+        variant = None
+    placement = place(config, None if variant is None else get_variant(variant))
     key = jax.random.key(rngs) if isinstance(rngs, int) else rngs.params()
     return build(config, key, placement=placement)
 

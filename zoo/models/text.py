@@ -61,7 +61,7 @@ class TextModel(Transformer, Tower):
             span head; without a head `hidden`.
 
         Raises:
-            ConfigError: when the sequence is longer than `max_length`.
+            ConfigError: when the tokens are not [batch, length], or longer than `max_length`.
         """
         hidden = self.hidden(
             input_ids, attention_mask, token_type_ids, positions, segment_ids, step, dropout_key
@@ -153,8 +153,10 @@ def make_embedding(config: ModelConfig, *, own_tokens: bool = True) -> Embedding
 
 
 def check_length(config: ModelConfig, input_ids: jax.Array, name: str) -> None:
-    """Raise ConfigError where [batch, length] tokens are longer than the model's `max_length`."""
+    """Raise ConfigError where tokens are not [batch, length <= the model's `max_length`]."""
     longest = config.sizes().max_length
+    if input_ids.ndim != 2:
+        raise ConfigError(f"tokens of shape {input_ids.shape}; a model takes [batch, {name}]")
     if input_ids.shape[-1] > longest:
         raise ConfigError(
             f"{name} = {input_ids.shape[-1]} is longer than max_length = {longest}; "

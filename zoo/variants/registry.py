@@ -41,7 +41,8 @@ def register_variant(variant: Variant) -> Variant:
         owner = known.get(fold_name(name))
         if owner is not None and owner != variant:
             raise VariantError(f"variant name {name!r} is taken by {owner.name}; choose another")
-    _registered[variant.name] = variant
+    if variant not in known.values():
+        _registered[variant.name] = variant
     return variant
 
 
@@ -59,6 +60,8 @@ def get_variant(spec: str | Variant) -> Variant:
     """
     if isinstance(spec, Variant):
         return spec
+    if not isinstance(spec, str):
+        raise VariantError(f"variant = {spec!r}: use a name, name(option=value) or a Variant")
     name, options = parse_spec(spec)
     owners = _owners()
     folded = fold_name(name)
