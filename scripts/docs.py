@@ -261,8 +261,8 @@ def support_page(passed: Passed) -> str:
             *_paragraph(
                 """E encoder, D decoder, P encoder-decoder pair, V vision: a letter stands where a
                 test has passed with just this variant and architecture (results/support.json), on
-                a model of three layers. Nothing stands where none was run, which does not say
-                that it fails. Generation is for decoders and pairs, windows for text."""
+                a model of three layers. Nothing stands where none was run or it did not pass.
+                Generation is for decoders and pairs, windows for text."""
             ),
             "- runs: a finite loss and a finite first gradient;",
             "- trains: six steps of AdamW move every array of every layer;",

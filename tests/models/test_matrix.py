@@ -31,6 +31,18 @@ OTHER: dict[str, dict[str, Any]] = {
     "rms norm": {"norm": "rms_norm", "bias": False, "gated": True, "activation": "silu"},
 }
 
+# No gradient reaches them: the first sublayer reads one block, and a softmax over one is 1
+# whatever the query.
+UNREACHED = {
+    (
+        "attention_residuals",
+        f"{stack}['stack']['blocks']['0']['layers']['0']['sublayers']['0']['residual']['depth']"
+        f"['{array}'] in layers [False  True  True]",
+    )
+    for stack in ("", "['encoder']", "['decoder']")
+    for array in ("gain", "query")
+}
+
 
 @functools.lru_cache(maxsize=1)
 def once(variant: str, architecture: str) -> Outcome:
@@ -47,7 +59,7 @@ def test_a_pair_runs_and_trains_and_comes_back(
     np.testing.assert_allclose(
         outcome.logits, outcome.unrolled, atol=1e-5 * max(1.0, np.abs(outcome.logits).max())
     )
-    assert unmoved(outcome) == []
+    assert [each for each in unmoved(outcome) if (variant, each) not in UNREACHED] == []
     placement = outcome.model.placement
     assert Placement.from_json(json.loads(json.dumps(placement.to_json()))) == placement
     with Checkpoints(tmp_path, asynchronous=False) as checkpoints:
