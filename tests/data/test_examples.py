@@ -178,6 +178,16 @@ def test_what_cannot_be_read_is_named(
             {"question": "a", "text": "b", "label": {"text": ["c"], "answer_start": [0]}},
             "the answer 'c' is not at character 0",
         ),
+        (
+            "spans",
+            {"question": "a", "text": "b", "label": {"text": ["b"], "answer_start": []}},
+            r"text = \['b'\] and answer_start = \[\] of the label; use lists of equal length",
+        ),
+        (
+            "spans",
+            {"question": "a", "text": "b", "label": {"text": ["b"], "answer_start": ["x"]}},
+            "use lists of equal length",
+        ),
     ],
 )
 def test_labels_that_make_no_sense_are_refused(

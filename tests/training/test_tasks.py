@@ -12,6 +12,7 @@ import jax
 import numpy as np
 import pytest
 
+from zoo.cli import main
 from zoo.errors import ConfigError
 from zoo.models.config import ModelConfig
 from zoo.tasks import TASKS
@@ -102,6 +103,26 @@ def test_what_a_model_leaves_open_comes_from_the_data(learn: Configure) -> None:
     assert (pairs.vocab_size, pairs.decoder_start_id) == (258, 256)  # bytes, begin and end
     assert prepare(learn("sequence_classification")).config.model.num_labels == 3
     assert prepare(learn("masked_lm")).config.model.vocab_size == 257
+
+
+def test_an_answer_reads_a_source_as_in_training_and_is_shown_without_special_tokens(
+    learn: Configure, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = learn("seq2seq", {"steps": 1})
+    train(config)
+    given: dict[str, Any] = {}
+
+    def generate(model: Any, prompt: Any, **settings: Any) -> np.ndarray:
+        given.update(settings, prompt=np.asarray(prompt).tolist())
+        return np.asarray([[256, *b"no", 257, 257]])  # begin, the answer, end, its repetition
+
+    monkeypatch.setattr("zoo.decoding.generate", generate)
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as stop:
+        main(["generate", "--from", config.workdir, "--prompt", "on"])
+    assert stop.value.code == 0
+    assert (given["prompt"], given["eos_id"]) == ([[*b"on", 257]], 257)
+    assert capsys.readouterr().out == "no\n"
 
 
 def test_masked_words_are_the_same_after_a_restart(learn: Configure, tmp_path: Path) -> None:

@@ -219,9 +219,21 @@ def _span(where: str, question: object, context: object, answers: object) -> Exa
         raise DataError(
             f"{where}: the label column must hold an object with the lists text and answer_start"
         )
-    if not answers["text"]:
+    found, starts = answers["text"], answers["answer_start"]
+    if not (
+        isinstance(found, list)
+        and isinstance(starts, list)
+        and len(found) == len(starts)
+        and all(isinstance(answer, str) for answer in found)
+        and all(isinstance(start, int) for start in starts)
+    ):
+        raise DataError(
+            f"{where}: text = {found!r} and answer_start = {starts!r} of the label; use lists of "
+            "equal length, of texts and of whole numbers"
+        )
+    if not found:
         return asked + text, json.dumps([len(asked), 0, 0]).encode()
-    answer, first = str(answers["text"][0]), int(answers["answer_start"][0])
+    answer, first = found[0], starts[0]
     characters = text.decode("utf-8")
     if not answer or characters[first : first + len(answer)] != answer:
         raise DataError(f"{where}: the answer {answer!r} is not at character {first} of the text")

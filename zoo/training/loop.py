@@ -139,7 +139,8 @@ class Loop:
     def _diverged(self, failed_at: int) -> None:
         run = self.run
         rows = run.task.batch(run.data.train_batch(failed_at), run.data.spec)
-        where = first_failure(run.model, self.state["params"], run.task.inputs(rows))
+        inputs = run.task.inputs(rows)
+        where = first_failure(run.model, self.state["params"], inputs, failed_at)
         self.checkpoints.wait()
         kept = self.checkpoints.latest()
         self.status = "diverged"

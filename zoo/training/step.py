@@ -185,14 +185,19 @@ def make_evaluator(model: Transformer, task: Task) -> Evaluator:
     )
 
 
-def first_failure(model: Transformer, params: dict[str, Any], inputs: dict[str, Any]) -> str:
+def first_failure(
+    model: Transformer, params: dict[str, Any], inputs: dict[str, Any], step: int | None = None
+) -> str:
     """Where a forward pass first stops being finite, from the taps, in words.
 
-    `inputs`: arguments of the call, as `Task.inputs` gives them.
+    Args:
+        inputs: arguments of the call, as `Task.inputs` gives them.
+        step: of the optimizer, for scheduled multipliers; None: the end of their schedules.
     """
+    at = None if step is None else jnp.asarray(step)
 
     def finite(params: dict[str, Any], inputs: dict[str, Any]) -> dict[str, jax.Array]:
-        _, taps = weight.bind(model, params).measure(**inputs)
+        _, taps = weight.bind(model, params).measure(**inputs, step=at)
         return {stack: measured["finite"] for stack, measured in taps.items()}
 
     flags = jax.device_get(jax.jit(finite)(params, inputs))
