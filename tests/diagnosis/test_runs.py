@@ -10,6 +10,7 @@ import pytest
 
 from tests.training.conftest import configure, text  # noqa: F401 (fixtures)
 from zoo.cli import main
+from zoo.diagnosis.runs import diagnose_config
 from zoo.training.loop import train
 
 CONFIG = """
@@ -28,6 +29,17 @@ def run_zoo(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, 
     out, err = capsys.readouterr()
     assert isinstance(stop.value.code, int)
     return stop.value.code, out, err
+
+
+def test_a_start_that_is_profiled_is_diagnosed_as_it_will_be_trained(configure: Any) -> None:  # noqa: F811
+    config = configure({"model.variant": "admin"}, steps=2)
+    found = diagnose_config(config, None, batches=1)
+    # The stream has unit variance, and every skip is the root of all that came before it.
+    width = config.model.d_model**0.5
+    skips = [each.norm / width for each in found.of(role="skip")]
+    assert skips[0] == pytest.approx(1.0)
+    assert skips == sorted(skips)
+    assert skips[-1] > 1.1
 
 
 def test_a_config_and_its_run_are_diagnosed_alike_at_the_start_and_not_after(

@@ -14,6 +14,7 @@ from zoo.diagnosis.report import Diagnosis
 from zoo.errors import CheckpointError, ConfigError
 from zoo.settings import flatten
 from zoo.training.config import TrainConfig, from_dict
+from zoo.training.resume import fresh_state
 from zoo.training.setup import Run, prepare
 from zoo.training.step import State
 
@@ -30,11 +31,11 @@ def config_of(folder: str) -> TrainConfig:
 def diagnose_config(
     config: TrainConfig, folder: str | None, *, batches: int, attention: bool = False
 ) -> Diagnosis:
-    """The diagnosis of a config's initialisation, or of a workdir's newest checkpoint.
+    """The diagnosis of a config's start, or of a workdir's newest checkpoint.
 
     Args:
-        folder: a workdir, of whose run the config has model and optimizer; None: the
-            initialisation.
+        folder: a workdir, of whose run the config has model and optimizer; None: where a run
+            of the config begins.
         batches: how many, from the place in the text where the run goes on.
         attention: also the entropy of the attention weights.
 
@@ -44,7 +45,7 @@ def diagnose_config(
     if folder is not None:
         _refuse_other(config, folder)
     run = prepare(config)
-    state = run.initial_state() if folder is None else _newest(run, folder)
+    state = fresh_state(run) if folder is None else _newest(run, folder)
     rows = itertools.islice(run.data.train_batches(int(state["step"])), batches)
     made = [run.task.batch(each, run.data.spec) for each in rows]
     return diagnose_run(run, state, made, attention=attention)

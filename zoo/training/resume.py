@@ -98,10 +98,13 @@ def starting_point(run: Run, workdir: Path) -> tuple[int, State, Totals]:
                 _check_resume(run, meta)
                 state = checkpoints.restore(step, run.template)
                 return step, state, Totals(meta["tokens"], meta["seconds"])
+    return 0, fresh_state(run), Totals()
+
+
+def fresh_state(run: Run) -> State:
+    """Where a run begins: the weights of another one, or a draw, profiled where that is asked."""
     state, source = run.initial_state(), run.config.init_from
-    if source is not None:
-        return 0, state | _loaded(run, source), Totals()
-    return 0, state | _profiled(run, state), Totals()
+    return state | (_profiled(run, state) if source is None else _loaded(run, source))
 
 
 def _profiled(run: Run, state: State) -> State:
