@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import numpy as np
 import pytest
 
-from zoo.errors import VariantError
+from zoo.errors import ConfigError, VariantError
 from zoo.layers import weight
+from zoo.models import presets
 from zoo.models.config import ModelConfig, resolve
 from zoo.models.presets import PRESETS, create_model, preset
 from zoo.models.transformer import declare
+from zoo.variants.placement import Placement
+from zoo.variants.registry import list_variants
 
 OWN: dict[str, Any] = {}  # the preset as it is, with its own head
 POOLED = {"head": "none", "pooler": True}  # BertModel and RobertaModel: no head, but the pooler
@@ -110,3 +114,36 @@ def test_a_preset_of_any_architecture_takes_any_size_and_variant(name: str) -> N
     logits = model(**inputs)
     assert logits.shape == shape
     assert np.isfinite(logits).all()
+
+
+@pytest.fixture
+def resolved(monkeypatch: pytest.MonkeyPatch) -> Callable[..., ModelConfig]:
+    """`create_model` as far as the config of its model: nothing is drawn."""
+
+    def only(config: ModelConfig, key: jax.Array, *, placement: Placement) -> ModelConfig:
+        return resolve(config, placement)
+
+    monkeypatch.setattr(presets, "build", only)
+    return create_model  # type: ignore[return-value]
+
+
+@pytest.mark.parametrize("name", sorted(PRESETS))
+def test_every_preset_takes_every_variant(name: str, resolved: Callable[..., ModelConfig]) -> None:
+    for variant in list_variants():
+        assert resolved(name, variant=variant, num_layers=2).variant == variant
+
+
+def test_a_preset_gives_way_only_where_the_variant_decides(
+    resolved: Callable[..., ModelConfig],
+) -> None:
+    assert resolved("bert-base", variant="pre_norm").embedding_norm
+    assert not resolved("bert-base", variant="sandwich_norm").embedding_norm
+    olmo = resolved("olmo2-1b", variant="pre_norm")
+    assert (olmo.qk_norm, olmo.qk_norm_over) == (True, "width")
+    sphere = resolved("olmo2-1b", variant="ngpt")
+    assert (sphere.qk_norm, sphere.qk_norm_over) == (False, "head")
+    # What is asked for by name does not give way.
+    with pytest.raises(ConfigError, match="embedding_norm = True: sandwich_norm forbids it"):
+        resolved("bert-base", variant="sandwich_norm", embedding_norm=True)
+    with pytest.raises(ConfigError, match="qk_norm = True: ngpt forbids it"):
+        resolved("olmo2-1b", variant="ngpt", qk_norm=True)

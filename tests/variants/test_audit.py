@@ -275,3 +275,26 @@ def test_every_variant_can_be_audited() -> None:
         if chosen.base_init is None:
             found = look(params, name, roles={"layers/*/mlp/up": "w1"}, num_heads=4)
             assert found.ok, found.table()
+
+
+@pytest.mark.parametrize(
+    ("variant", "lines"),
+    [
+        ("layer_norm_scaling", ["self_attention.norm_in_scale in layers 1-2, value 0.5774 to"]),
+        ("dssn", ["mlp.norm_branch in layers 0-2, value 0.2494"]),
+        ("swin_v2_norm", ["mlp.norm_branch in layers 0-2, value 0"]),
+        ("t_fixup", ["emb, init gain 0.4387"]),
+        ("fixup", ["head, init gain 0"]),
+        ("scaled_residual(embedding_multiplier=12)", ["embedding_multiplier, value 12"]),
+    ],
+)
+def test_constants_of_norms_and_of_the_ends_are_listed_as_unchecked(
+    variant: str, lines: list[str]
+) -> None:
+    text = "\n".join(look(drawn({}), variant).unchecked)
+    assert all(line in text for line in lines), text
+
+
+def test_constants_for_another_number_of_layers_are_refused() -> None:
+    with pytest.raises(VariantError, match=r"'skip' has shape \(2,\); give one number, or 3"):
+        look(drawn(DEEP), constants={"skip": [ALPHA, ALPHA]})

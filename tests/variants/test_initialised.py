@@ -21,8 +21,10 @@ from zoo.layers.weight import Weight
 from zoo.models.config import ModelConfig
 from zoo.models.stack import Stack
 from zoo.models.transformer import build, declare, initialiser
+from zoo.training.config import resolve_optim
 from zoo.training.optim_config import OptimConfig
 from zoo.training.optimizer import Rule, update_rules
+from zoo.training.schedules import schedule
 from zoo.variants.placement import Placement, Site, StackPlacement
 from zoo.variants.registry import get_variant
 from zoo.variants.residual import init_gain
@@ -322,6 +324,8 @@ def test_its_post_form_is_deep_norm_with_another_eps() -> None:
         ("complete_p(alpha=1.5)", r"lies in \[0, 1\]"),
         ("complete_p(base_layers=0)", "1 or more"),
         ("complete_p(base_width=0)", "1 or more"),
+        ("complete_p(input_scale=0)", "input_scale lies above 0"),
+        ("complete_p(output_scale=-1)", "output_scale lies above 0"),
     ],
 )
 def test_options_out_of_their_range_are_refused(spec: str, message: str) -> None:
@@ -471,3 +475,10 @@ def test_complete_p_moves_the_stream_as_far_at_every_depth() -> None:
     )
     assert 0.8 < own[1] / own[0] < 1.25
     assert plain[1] / plain[0] > 4.0
+
+
+def test_t_fixup_keeps_its_rate_through_a_run_shorter_than_its_decay() -> None:
+    """Its authors' rate falls as sqrt(4000 / step) from 4000 steps on, and is constant before."""
+    optim, _ = resolve_optim(OptimConfig(), get_variant("t_fixup").recipe, 200)
+    rate = schedule(optim, 200)
+    assert [float(rate(step)) for step in (0, 10, 199)] == [1.0, 1.0, 1.0]

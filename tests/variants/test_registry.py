@@ -102,6 +102,7 @@ def test_a_name_is_known_whatever_its_options_and_spelling() -> None:
         ("Sandwich", {"sandwich_norm", "peri_norm"}),
         ("layer-norm", {"post_norm", "pre_norm"}),
         ("residual_post_norm", {"res_post_norm", "post_norm"}),
+        ("post_attention_layernorm", {"pre_norm", "res_post_norm", "sandwich_norm"}),
     ],
 )
 def test_an_ambiguous_word_is_refused_with_its_candidates(word: str, candidates: set[str]) -> None:
@@ -141,8 +142,13 @@ def test_an_unknown_word_is_refused_with_all_names() -> None:
         ("deep_norm(P=0.5)", r"no option 'P'"),
         ("post_norm(p=0.5)", r"no option 'p'.*none"),
         ("pre_norm(scaled_inti=True)", r"did you mean scaled_init"),
-        ("deep_norm(p='x')", r"p takes a float"),
-        ("deep_norm(p=True)", r"p takes a float"),
+        ("deep_norm(p='x')", r"p takes a finite number"),
+        ("deep_norm(p=True)", r"p takes a finite number"),
+        ("skip_init(start=1e999)", r"start takes a finite number"),
+        ("layer_scale(start=-1e999)", r"start takes a finite number"),
+        ("minimax_post_norm(mlp=(1, 1e999))", r"mlp takes 2 finite numbers"),
+        ("mhc(streams=4.0)", r"streams takes an int"),
+        ("mhc(init=4)", r"init takes text"),
         ("pre_norm(scaled_init=1)", r"scaled_init takes a bool"),
         ("pre_norm(scaled_init=None)", r"scaled_init takes a bool"),
     ],

@@ -267,7 +267,11 @@ def test_a_placement_is_another_one(spec: str, same: str) -> None:
         ("dssn(c_mlp=0)", "sequential", r"dssn\(c_mlp=0.0\).*above 0"),
         ("layer_scale(start=-1)", "sequential", r"start=-1.0.*above 0"),
         ("minimax_post_norm(mlp=(2.0, 1.0))", "parallel", "layout = sequential"),
-        ("minimax_post_norm(mlp=2.0)", "sequential", "mlp takes a 2 numbers"),
+        ("minimax_post_norm(mlp=(1.0, 0.0))", "sequential", r"mlp=\(1.0, 0.0\).*above 0"),
+        ("minimax_post_norm(attention=(-1, 1))", "sequential", "attention=.*not be below 0"),
+        ("scaled_residual(multiplier=0)", "sequential", "multiplier=0.0.*above 0"),
+        ("scaled_residual(logit_multiplier=-1)", "sequential", "logit_multiplier=-1.0.*above 0"),
+        ("minimax_post_norm(mlp=2.0)", "sequential", "mlp takes 2 finite numbers"),
     ],
 )
 def test_options_that_make_no_sense_are_refused(spec: str, layout: Layout, message: str) -> None:
@@ -442,3 +446,24 @@ def test_glm_shrinks_the_gradient_of_the_embedding_and_nothing_else() -> None:
         assert np.abs(want).max() > 1e-2
     for got, want in zip(jax.tree.leaves(shrunk), jax.tree.leaves(full), strict=True):
         np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(("spec", "start"), [("dssn", 0.432 / 2**0.5), ("swin_v2_norm", 0.0)])
+def test_a_start_of_the_gain_holds_for_kinds_that_keep_it_elsewhere(
+    spec: str, start: float
+) -> None:
+    """SeeDNorm's gain stands inside its bracket, and x . 0 leaves only that at the start."""
+    kind: dict[str, Any] = {"norm": "seed_norm", "d_model": 8}
+    residual = Residual(spec, num_layers=2, layer=0, sublayer="mlp", **kind)
+    x = np.random.default_rng(0).normal(size=(1, 3, 8)).astype(np.float32)
+    f = np.random.default_rng(1).normal(size=(1, 3, 8)).astype(np.float32)
+    size = np.sqrt(np.mean(f.astype(np.float64) ** 2, axis=-1, keepdims=True) + 1e-5)
+    # float32 against float64
+    np.testing.assert_allclose(residual(x, lambda _: f), x + start * f / size, atol=1e-5)
+
+
+@pytest.mark.parametrize("spec", ["dssn", "swin_v2_norm"])
+def test_a_start_of_the_gain_refuses_kinds_without_a_gain(spec: str) -> None:
+    config = ModelConfig(variant=spec, norm="unit_norm", d_model=8, num_layers=2, num_heads=2)
+    with pytest.raises(VariantError, match=r"norm = 'unit_norm' has no gain.*rms_norm"):
+        declare(config)

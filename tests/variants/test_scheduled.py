@@ -161,7 +161,7 @@ def test_a_fixed_schedule_around_pre_norm_is_a_scaled_residual() -> None:
         ("pro_res(schedule='liner')", "did you mean linear"),
         ("pro_res(steps=0)", "steps = 0"),
         ("branch_norm(steps=0)", "steps = 0"),
-        ("branch_norm(steps=0.5)", "steps takes a int"),
+        ("branch_norm(steps=0.5)", "steps takes an int"),
     ],
 )
 def test_what_has_no_schedule_is_refused(spec: str, message: str) -> None:

@@ -171,8 +171,10 @@ def _derf_weights(role: str, size: int, axis: str) -> dict[str, nnx.Param[jax.Ar
 
 def _seed_weights(role: str, size: int, axis: str) -> dict[str, nnx.Param[jax.Array]]:
     return {
-        name: weight.vector(f"{role}_{name}", size, axis, kind="multiplier", start=start)
-        for name, start in (("direction", 0.0), ("alpha", 1.0), ("gamma", 1.0))
+        "direction": weight.vector(f"{role}_direction", size, axis, kind="multiplier"),
+        "alpha": weight.vector(f"{role}_alpha", size, axis, kind="multiplier", start=1.0),
+        # The slot's gain like any other, so that it starts where a placement has it start.
+        "gamma": weight.vector(role, size, axis, kind="gain", start=1.0),
     }
 
 

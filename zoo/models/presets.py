@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import fnmatch
+from collections.abc import Collection
 from typing import Any
 
 import jax
@@ -12,6 +13,7 @@ from flax import nnx
 from zoo.errors import ConfigError, choices, near_matches
 from zoo.models.config import ModelConfig, place
 from zoo.models.transformer import Transformer, build
+from zoo.variants.placement import Placement
 from zoo.variants.registry import get_variant
 from zoo.variants.variant import Variant
 
@@ -251,7 +253,8 @@ def create_model(
     Args:
         name: a preset, see `list_models`.
         variant: a name, `name(option=value)` or a `Variant`, which need not be registered;
-            default: the preset's.
+            default: the preset's. What it requires or forbids at the ends of a stack and on
+            queries and keys takes the place of what the preset has there.
         rngs: an `nnx.Rngs`, or a seed.
         overrides: fields of `ModelConfig`, such as `num_layers`.
 
@@ -260,12 +263,37 @@ def create_model(
         VariantError: when the variant is not known or its options are wrong.
     """
     config = override(preset(name), overrides)
+    given: Variant | None = None
     if isinstance(variant, str):
         config = dataclasses.replace(config, variant=variant)
-        variant = None
-    placement = place(config, None if variant is None else get_variant(variant))
+    elif variant is not None:
+        given = get_variant(variant)
+    placement = place(config, given)
+    if variant is not None:
+        config = yielding(config, placement, keep=overrides)
     key = jax.random.key(rngs) if isinstance(rngs, int) else rngs.params()
     return build(config, key, placement=placement)
+
+
+def yielding(
+    config: ModelConfig, placement: Placement, *, keep: Collection[str] = ()
+) -> ModelConfig:
+    """A preset's config without the switches that another placement decides otherwise.
+
+    Args:
+        keep: fields that stay, so that `resolve` refuses them where they clash.
+    """
+    ends = placement.stacks[0][1]
+    sites = [site for _, stack in placement.stacks for layer in stack.layers for site in layer]
+    decided = {
+        "embedding_norm": ends.embedding_norm != "free",
+        "final_norm": ends.final_norm != "free",
+        "qk_norm": any(site.qk_norm is not None for site in sites),
+    }
+    opened: dict[str, Any] = {name: None for name, by in decided.items() if by and name not in keep}
+    if not any(site.qk_norm for site in sites) and "qk_norm" in opened:
+        opened |= {} if "qk_norm_over" in keep else {"qk_norm_over": "head"}
+    return dataclasses.replace(config, **opened)
 
 
 def override(config: ModelConfig, overrides: dict[str, Any]) -> ModelConfig:

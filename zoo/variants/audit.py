@@ -211,7 +211,13 @@ class _Auditor:
                 continue
             for sublayer, constant in self._constant(name):
                 sites = [row[self.sublayers.index(sublayer)] for row in self.placement.layers]
-                values = np.broadcast_to(np.asarray(value, np.float64), (len(sites),))
+                values = np.asarray(value, np.float64)
+                if values.shape not in ((), (len(sites),)):
+                    raise VariantError(
+                        f"constants: {name!r} has shape {values.shape}; give one number, or "
+                        f"{len(sites)}, one for each layer"
+                    )
+                values = np.broadcast_to(values, (len(sites),))
                 for layer, (site, own) in enumerate(zip(sites, values, strict=True)):
                     known = _constants(site)
                     if constant not in known:
@@ -229,7 +235,9 @@ class _Auditor:
         for layer, row in enumerate(self.placement.layers):
             for sublayer, site in zip(self.sublayers, row, strict=True):
                 known = _constants(site)
-                wanted = {f"{sublayer}.{name}": known[name] for name in ("skip", "branch")}
+                scales = [f"{slot}_scale" for slot in site.slots()]
+                wanted = {f"{sublayer}.{n}": known[n] for n in ("skip", "branch", *scales)}
+                wanted |= {f"{sublayer}.{n}": slot.gain for n, slot in site.slots().items()}
                 wanted |= {r: g for r, g in site.init_gains if self._has(sublayer, r)}
                 for role, value in wanted.items():
                     if value != 1.0 and (role, layer) not in seen:
@@ -239,6 +247,11 @@ class _Auditor:
             shown = least if least == most else f"{least} to {most}"
             what = "init gain" if role in ROLES else "value"
             yield f"{role} in layers {_spans([layer for layer, _ in places])}, {what} {shown}"
+        ends = {role: (g, "init gain") for role, g in self.placement.init_gains if role in _ENDS}
+        ends["embedding_multiplier"] = (self.placement.embedding_multiplier, "value")
+        for role, (value, what) in ends.items():
+            if value != 1.0 and (role, None) not in seen:
+                yield f"{role}, {what} {value:.4g}"
 
     def _constant(self, name: str) -> list[tuple[str, str]]:
         sublayer, dot, constant = name.rpartition(".")

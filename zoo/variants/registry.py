@@ -14,13 +14,16 @@ _AMBIGUOUS = {
     "norm": ("post_norm", "pre_norm"),
     "layernorm": ("post_norm", "pre_norm"),
     "sandwich": ("sandwich_norm", "peri_norm"),
-    "respost": ("res_post_norm",),
+    "respost": ("res_post_norm", "swin_v2_norm"),
     "residualpostnorm": ("res_post_norm", "post_norm"),
     "doublenorm": ("sandwich_norm", "peri_norm"),
     "bertnorm": ("post_norm",),
     "sublayernorm": ("sub_ln", "post_norm"),
     "mix": ("mix_norm",),
-    "deep": ("deep_norm",),
+    "deep": ("deep_norm", "glm_deep_norm"),
+    # A name of weights: the norm before the MLP in LLaMA, after attention in OLMo 2 and Gemma,
+    # the one whose output is also the skip in MiniMax-01.
+    "postattentionlayernorm": ("pre_norm", "res_post_norm", "sandwich_norm", "minimax_post_norm"),
 }
 
 _registered: dict[str, Variant] = {}

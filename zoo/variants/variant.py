@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import dataclasses
+import math
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
@@ -290,18 +291,22 @@ class Variant:
 
 def _like(variant: str, name: str, value: Option, default: Option) -> Option:
     """`value` in the type of `default`; an int may stand for a float and nothing else mixes."""
-    if isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
+    if isinstance(default, float) and _is_number(value):
+        return float(value)  # type: ignore[arg-type]
     if isinstance(default, tuple) and isinstance(value, tuple | list):
-        numbers = [isinstance(each, int | float) and not isinstance(each, bool) for each in value]
-        if len(value) == len(default) and all(numbers):
+        if len(value) == len(default) and all(_is_number(each) for each in value):
             return tuple(float(each) for each in value)
-    elif type(value) is type(default):
+    elif type(value) is type(default) and not isinstance(default, float):
         return value
-    kind = type(default).__name__
+    kinds: dict[type, str] = {bool: "a bool", float: "a finite number", int: "an int", str: "text"}
+    kind = kinds.get(type(default), "")
     if isinstance(default, tuple):
-        kind = f"{len(default)} numbers"
-    raise VariantError(f"{variant}({name}={value!r}): {name} takes a {kind}, as {default!r}")
+        kind = f"{len(default)} finite numbers"
+    raise VariantError(f"{variant}({name}={value!r}): {name} takes {kind}, as {default!r}")
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def fold_name(name: str) -> str:

@@ -197,6 +197,11 @@ def _check_complete_p(
     for name, value in (("base_layers", base_layers), ("base_width", base_width)):
         if value < 1:
             raise VariantError(f"complete_p({name}={value}): {name} is 1 or more")
+    for name, scale in (("input_scale", input_scale), ("output_scale", output_scale)):
+        if not scale > 0.0:
+            raise VariantError(
+                f"complete_p({name}={scale}): {name} lies above 0; 1.0 leaves it out"
+            )
 
 
 INITIALISED: tuple[Variant, ...] = (
@@ -211,8 +216,10 @@ INITIALISED: tuple[Variant, ...] = (
         paper=papers.FIXUP,
         recipe=Recipe(source="1901.09321: the learned scalars move at a tenth of the rate"),
         failure="its first steps move the head alone, then the last matrices of the branches",
-        note="L counts the sublayers of a stack; attention counts as v and o, the MLP as w1 and "
-        "w2, gated or not. A tied head is the embedding and cannot start at zero.",
+        provenance="second_hand",
+        note="The law for branches of m matrices, with m = 2. L counts the sublayers of a stack; "
+        "attention counts as v and o, the MLP as w1 and w2, gated or not. A tied head is the "
+        "embedding and cannot start at zero.",
     ),
     Variant(
         name="t_fixup",
@@ -226,9 +233,10 @@ INITIALISED: tuple[Variant, ...] = (
         recipe=Recipe(
             warmup=0,
             lr=5e-4,
-            schedule="inverse_sqrt",
+            schedule="constant",
             weight_decay=1e-4,
-            source="the authors' example for IWSLT 2014; its decay begins after 4000 steps",
+            source="the authors' example for IWSLT 2014; from 4000 steps on theirs falls as "
+            "sqrt(4000 / step)",
         ),
         note="Embeddings are drawn with (9 N)^(-1/4), their own stack's depth in N. The law is of "
         "encoder-decoders: a stack by itself takes the encoder's, which has its two sublayers. "

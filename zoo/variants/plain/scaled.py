@@ -117,6 +117,23 @@ def _check_dssn(*, c_attention: float, c_mlp: float) -> None:
             )
 
 
+def _check_minimax_post_norm(**pairs: tuple[float, float]) -> None:
+    for name, (alpha, beta) in pairs.items():
+        if not (alpha >= 0.0 and beta > 0.0):
+            raise VariantError(
+                f"minimax_post_norm({name}={(alpha, beta)}): alpha, of the skip, must not be below "
+                "0, and beta, of the branch, lies above 0"
+            )
+
+
+def _check_scaled_residual(*, by_depth: bool, **multipliers: float) -> None:
+    for name, value in multipliers.items():
+        if not value > 0.0:
+            raise VariantError(
+                f"scaled_residual({name}={value}): a multiplier lies above 0; 1.0 leaves it out"
+            )
+
+
 SCALED: tuple[Variant, ...] = (
     Variant(
         name="glm_deep_norm",
@@ -151,6 +168,7 @@ SCALED: tuple[Variant, ...] = (
             "linear_attention": (1.0, 1.0),
             "mlp": (1.0, 1.0),
         },
+        check=_check_minimax_post_norm,
         paper=papers.MINIMAX_01,
         recipe=Recipe(
             warmup=4000,
@@ -250,6 +268,7 @@ SCALED: tuple[Variant, ...] = (
             "embedding_multiplier": 1.0,
             "logit_multiplier": 1.0,
         },
+        check=_check_scaled_residual,
         aliases=("granite", "minicpm"),
         paper=papers.GRANITE,
         recipe=Recipe(

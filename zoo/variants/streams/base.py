@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from zoo.errors import VariantError
 from zoo.layers import weight
 from zoo.layers.norms import Norm, NormSpec
 from zoo.variants.placement import Multiplier, NormSlot, Ramp, Site, StackPlacement
@@ -187,8 +188,21 @@ def count(stack: StackPlacement, option: str) -> int:
 
 
 def make_norm(slot: NormSlot, role: str, d_model: int, norm: NormSpec) -> Norm:
-    """A norm for a slot, over the width of the stream."""
-    return Norm(d_model, filled(slot, norm), role=role)
+    """A norm for a slot, over the width of the stream.
+
+    Raises:
+        VariantError: on a gain that is to start elsewhere than at 1, in a kind that has none.
+    """
+    spec = filled(slot, norm)
+    made = Norm(d_model, spec, role=role)
+    if slot.gain != 1.0:
+        _, weights = weight.split(made)
+        if not any(own.kind == "gain" for own in weights.values()):
+            raise VariantError(
+                f"norm = {spec.kind!r} has no gain, and {role} is to start with one of "
+                f"{slot.gain:.4g}; use a kind that has, such as layer_norm or rms_norm"
+            )
+    return made
 
 
 def filled(slot: NormSlot, norm: NormSpec) -> NormSpec:
