@@ -265,7 +265,7 @@ def support_page(passed: Passed) -> str:
                 Generation is for decoders and pairs, windows for text."""
             ),
             "- runs: a finite loss and a finite first gradient;",
-            "- trains: six steps of AdamW move every array of every layer;",
+            "- trains: six steps of AdamW move all that a gradient reaches, in every layer;",
             "- scan = loop: one scan over the layers gives what a Python loop over them gives;",
             "- checkpoint: parameters come back bit for bit, and the placement with them;",
             "- rematerialised, bfloat16, windows (of 3 tokens, every second layer), dropout (also "
