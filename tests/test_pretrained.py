@@ -15,7 +15,7 @@ import pytest
 import zoo
 from tests.training.conftest import TINY, with_values, write_text
 from zoo.checkpoints import Checkpoints
-from zoo.errors import CheckpointError
+from zoo.errors import CheckpointError, ConfigError
 from zoo.layers import weight
 from zoo.training.config import TrainConfig
 from zoo.training.evaluate import evaluate_workdir
@@ -88,6 +88,24 @@ def test_parameters_go_where_they_are_asked_to(workdir: Path) -> None:
     sharding = jax.sharding.SingleDeviceSharding(jax.devices()[0])
     model = zoo.load_pretrained(workdir, sharding=sharding)
     assert {leaf.sharding for leaf in jax.tree.leaves(weight.split(model)[0])} == {sharding}
+
+
+def test_another_head_is_drawn_and_stands_on_the_runs_stack(workdir: Path) -> None:
+    whole = zoo.load_pretrained(workdir)
+    assert zoo.load_pretrained(workdir, head="language_model").config == whole.config
+    bare = zoo.load_pretrained(workdir, head="none")
+    stream = np.asarray(whole.hidden(IDS))
+    np.testing.assert_array_equal(bare(IDS), stream)
+    tagger = zoo.load_pretrained(workdir, head="token_classification", num_labels=3)
+    kernel = np.asarray(weight.split(tagger)[0]["head"]["linear"]["kernel"])
+    assert kernel.shape == (stream.shape[-1], 3)
+    assert kernel.std() > 0
+    # Sums of the width's few terms, float32.
+    np.testing.assert_allclose(tagger(IDS), stream @ kernel, atol=1e-5)
+    with pytest.raises(ConfigError, match="num_labels = 3: head = 'language_model' has no labels"):
+        zoo.load_pretrained(workdir, num_labels=3)
+    with pytest.raises(ConfigError, match="head = 'span': architecture = 'decoder' carries"):
+        zoo.load_pretrained(workdir, head="span")
 
 
 def test_tokenizer_lies_beside_the_model(workdir: Path) -> None:

@@ -90,6 +90,7 @@ def test_a_config_and_its_run_are_diagnosed_alike_at_the_start_and_not_after(
         (["--from", "a", "--config", "b.py"], "give one of them"),
         (["--from", "nowhere"], "nowhere is no workdir"),
         (["--config", "configs/default.py", "--batches", "0"], "batches = 0"),
+        (["--config", "configs/default.py", "--out", "a.foo"], "a.foo: the name of a picture ends"),
     ],
 )
 def test_bad_input_is_refused_in_one_line(

@@ -12,11 +12,12 @@ import jax
 import numpy as np
 import pytest
 
+from zoo.checkpoints.pretrained import read_config
 from zoo.cli import main
 from zoo.errors import ConfigError
 from zoo.models.config import ModelConfig
 from zoo.tasks import TASKS
-from zoo.training.config import TrainConfig
+from zoo.training.config import TrainConfig, from_dict
 from zoo.training.dry_run import dry_run
 from zoo.training.evaluate import evaluate_workdir
 from zoo.training.fit import check_task
@@ -92,6 +93,7 @@ def test_a_task_is_planned_trained_and_evaluated(learn: Configure, name: str) ->
     assert summary["status"] == "finished"
     names = {f"eval_{figure}" for figure in FIGURES.get(name, {"loss", "accuracy"})}
     assert names <= summary.keys()
+    from_dict(read_config(config.workdir)).validate()  # what is stored can be run again
     again = evaluate_workdir(config.workdir, max_batches=1)
     assert names == {figure for figure in again if figure.startswith("eval_")}
     for figure in names:

@@ -7,15 +7,16 @@ import json
 import logging
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import jax
 
 from zoo.checkpoints.identity import check_identity
 from zoo.checkpoints.store import Checkpoints
-from zoo.errors import CheckpointError, choices
+from zoo.errors import CheckpointError, ConfigError, choices
 from zoo.layers import weight
-from zoo.models.config import ModelConfig, place
+from zoo.models.config import Head, ModelConfig, place
+from zoo.models.init import initial_params
 from zoo.models.transformer import Transformer, declare
 from zoo.variants.placement import Placement
 from zoo.variants.registry import is_known
@@ -27,6 +28,8 @@ def load_pretrained(
     folder: str | Path,
     *,
     step: int | None = None,
+    head: Head | Literal["auto"] = "auto",
+    num_labels: int | None = None,
     dtype: str = "float32",
     sharding: Any = None,
 ) -> Transformer:
@@ -37,16 +40,38 @@ def load_pretrained(
 
     Args:
         folder: a workdir of `zoo train`.
+        head: what stands on the stack; `auto`: what was trained. Another head, or one with
+            another number of labels, is drawn (with seed 0) and the rest is the run's.
+        num_labels: classes of a classification head; default: as trained.
         dtype: compute dtype of the model; its parameters stay float32.
         sharding: a `jax.sharding.Sharding` for every parameter; default: the default device.
 
     Raises:
         CheckpointError: when the folder holds no checkpoint or a damaged one, or when the name
             of its variant stands for something else here.
+        ConfigError: on a head that the architecture does not carry, or labels that it has not.
     """
     model, reached = load_run(folder, step=step, dtype=dtype, sharding=sharding)
     model.placement = model.placement.at(reached)
-    return model
+    own = model.config.head if head == "auto" else head
+    if num_labels is not None and (own is None or not own.endswith("_classification")):
+        raise ConfigError(f"num_labels = {num_labels}: head = {own!r} has no labels; leave it out")
+    labels = model.config.num_labels if num_labels is None else num_labels
+    config = dataclasses.replace(model.config, head=own, num_labels=labels)
+    return model if config == model.config else _with_head(model, config, sharding)
+
+
+def _with_head(model: Transformer, config: ModelConfig, sharding: Any) -> Transformer:
+    """The model under a config that differs in the head alone, which is drawn."""
+    made = declare(config, model.placement)
+    kept, _ = weight.split(model)
+    shapes, weights = weight.split(made)
+    new = {name: own for name, own in shapes.items() if name == "head" or name not in kept}
+    declared = {name: weights[name] for name in new}
+    drawn = initial_params(new, declared, made.config, made.placement, jax.random.key(0))
+    if sharding is not None:
+        drawn = jax.device_put(drawn, sharding)
+    return weight.bind(made, {name: kept[name] for name in shapes if name not in new} | drawn)
 
 
 def load_run(

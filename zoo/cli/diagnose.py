@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Annotated
 
 import tyro
@@ -60,12 +59,15 @@ def run(args: Sequence[str]) -> int:
     if options.batches < 1:
         raise ConfigError(f"batches = {options.batches}; use 1 or more")
     from zoo.diagnosis.runs import diagnose_config
+    from zoo.training.plots import check_picture
 
+    # Before the figures are computed.
+    out = None if options.out is None else check_picture(options.out)
     found = diagnose_config(
         options.run, folder, batches=options.batches, attention=options.attention
     )
     print(dumps(found.to_json(), indent=2) if options.json else found)
-    if options.out is not None:
+    if out is not None:
         # Beside the figures, not among them: stdout stays JSON with --json.
-        print(f"wrote {found.plot(Path(options.out))}", file=sys.stderr)
+        print(f"wrote {found.plot(out)}", file=sys.stderr)
     return 0

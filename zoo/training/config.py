@@ -97,6 +97,8 @@ class TrainConfig:
         check_kind(self.data, TASKS[self.task].rows)
         self.optim.validate(self.steps)
         _resolved_model(self)
+        if TASKS[self.task].rows == "images":
+            return
         longest = self.model.max_length
         for field in ("length", "target_length"):
             length = getattr(self.data, field)
@@ -106,7 +108,7 @@ class TrainConfig:
                     f"use at most {longest}, or leave model.max_length out"
                 )
         window = self.model.window
-        if TASKS[self.task].rows != "images" and window is not None and window > self.data.length:
+        if window is not None and window > self.data.length:
             raise ConfigError(
                 f"model.window = {window} is longer than data.length = {self.data.length}; "
                 f"use at most {self.data.length}"

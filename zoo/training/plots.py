@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from zoo.errors import ConfigError, choices
 from zoo.training.trackers import replacing
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 _LINES = ("-", "--", ":", "-.")
 INK = "#333333"
+PICTURES = (".png", ".svg", ".pdf")
 _LOG_FROM = 3.0  # a loss that falls to less than a third shows its end better on a log axis
 
 
@@ -296,8 +298,16 @@ def _last(values: Points) -> str:
 
 def save(figure: Figure, path: Path | str) -> Path:
     """Write a figure in one rename, in the format of the path's suffix; returns the path."""
-    path = Path(path)
+    path = check_picture(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as beside:
-        figure.savefig(beside, format=path.suffix.removeprefix(".") or "png", facecolor="white")
+        figure.savefig(beside, format=path.suffix.removeprefix("."), facecolor="white")
+    return path
+
+
+def check_picture(path: Path | str) -> Path:
+    """The path, whose suffix must be that of a kind of picture; `ConfigError` otherwise."""
+    path = Path(path)
+    if path.suffix not in PICTURES:
+        raise ConfigError(f"{path}: the name of a picture ends in {choices(PICTURES)}")
     return path
