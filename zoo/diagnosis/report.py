@@ -127,7 +127,7 @@ class Diagnosis:
 
     def _lines(self) -> Iterator[str]:
         yield (
-            f"{self.variant}, {self.task}: loss {self.loss:.4g} over {self.tokens:,} tokens, "
+            f"{self.variant}, {self.task}: loss {self.loss:.4g} over {self.tokens:,} targets, "
             f"gradient norm {self.grad_norm:.3g}, learning rate {self.learning_rate:.3g}"
         )
         yield ""

@@ -23,6 +23,9 @@ from zoo.variants.variant import SUBLAYERS, Architecture, Context, Layout, Stack
 
 Branch = Callable[[jax.Array], jax.Array]
 
+# Of variants whose base init is a normal distribution: that of models where none is asked for.
+_STD = 0.02
+
 
 class Residual(nnx.Module):
     """`residual(x, f)`: x and f's output joined as the variant says, in one layer.
@@ -335,7 +338,7 @@ def _started(
                     f"rngs = None: {own.role!r} is a matrix to draw; give rngs=0, 1…"
                 )
             fans = {"fan_in": own.fan_in, "fan_out": own.fan_out}
-            return values * draw(drawn.params(), value.shape, base, std=1.0, **fans)
+            return values * draw(drawn.params(), value.shape, base, std=_STD, **fans)
         # One number, or one for each element.
         return jnp.broadcast_to(
             values if values.size == 1 else values.reshape(value.shape), value.shape
