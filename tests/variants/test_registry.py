@@ -255,3 +255,16 @@ def test_another_variant_under_a_registered_name_is_refused() -> None:
     register_variant(OWN)
     with pytest.raises(VariantError, match="taken by half_norm"):
         register_variant(dataclasses.replace(OWN, summary="another"))
+
+
+@pytest.mark.parametrize(
+    ("spec", "canonical"),
+    [
+        ("gpas(base='Pre-LN')", "gpas"),
+        ("gpas(base='deepnet(p=0.5)')", "gpas(base='deep_norm(p=0.5)')"),
+        ("pro_res(base='Deep-Norm(p=0.25)', steps=9)", "pro_res(base='deep_norm', steps=9)"),
+    ],
+)
+def test_a_base_has_one_way_to_be_written(spec: str, canonical: str) -> None:
+    assert get_variant(spec).spec == canonical
+    assert get_variant(spec) == get_variant(canonical)

@@ -167,7 +167,8 @@ class Variant:
         given: the options that were asked for with another value than their default.
         aliases: other names of exactly this placement.
         stream: a name in `zoo.variants.streams`.
-        check: `check(**options)`, raising VariantError on a value that makes no sense.
+        check: `check(**options)`, raising VariantError on a value that makes no sense; it may
+            return those that have more than one spelling in their canonical one.
         failure: what is known of when it fails, for `describe`.
         base_init, hooks: as in `Placement`.
         provenance: whether the equations were read in the paper or its code, or in other texts.
@@ -186,7 +187,7 @@ class Variant:
     options: Mapping[str, Option] = dataclasses.field(default_factory=dict)
     aliases: tuple[str, ...] = ()
     stream: str = "plain"
-    check: Callable[..., None] | None = None
+    check: Callable[..., Mapping[str, Option] | None] | None = None
     failure: str = ""
     ends: Ends | None = None
     base_init: BaseInit | None = None
@@ -221,7 +222,7 @@ class Variant:
                 )
             values[name] = _like(self.name, name, value, self.options[name])
         if self.check is not None:
-            self.check(**values)
+            values |= self.check(**values) or {}
         given = {name: value for name, value in values.items() if value != self.options[name]}
         return dataclasses.replace(self, given=given)
 

@@ -152,6 +152,9 @@ CLASSIC: tuple[Variant, ...] = (
             beta2=0.98,
             source="the authors' DeepNet recipe; the paper's own differs by task",
         ),
+        failure="the larger gains make the stream's variance at the start grow faster with depth "
+        "than pre-norm's",
+        used_by=("BEiT-3",),
     ),
     Variant(
         name="sandwich_norm",
@@ -163,6 +166,8 @@ CLASSIC: tuple[Variant, ...] = (
         aliases=("cogview",),
         paper=papers.COG_VIEW,
         recipe=Recipe(warmup=2000, schedule="cosine", source="the pre-norm recipe"),
+        failure="at 94 layers its loss still spikes, and dssn's does not (2504.07866, second-hand)",
+        used_by=("CogView", "Gemma 2", "Gemma 3", "GLM-4"),
     ),
     Variant(
         name="peri_norm",
@@ -197,6 +202,7 @@ CLASSIC: tuple[Variant, ...] = (
             source="OLMo 2 (2501.00656)",
         ),
         failure="without query and key norms the gradient explodes with depth",
+        used_by=("OLMo 2", "EXAONE 4.0", "Chameleon 34B"),
     ),
     Variant(
         name="rezero",
@@ -205,6 +211,8 @@ CLASSIC: tuple[Variant, ...] = (
         law=_rezero,
         paper=papers.RE_ZERO,
         recipe=Recipe(warmup=0, schedule="constant", source="2003.04887: trains without warm-up"),
+        failure="while alpha = 0 no matrix of a branch has a gradient, and weight decay shrinks "
+        "those that are not in use yet",
     ),
     Variant(
         name="mix_norm",
@@ -223,5 +231,6 @@ CLASSIC: tuple[Variant, ...] = (
             weight_decay=0.0,
             source="the authors' code: 10 % warm-up, Adam, no weight decay",
         ),
+        failure="its largest learning rate at 64 layers is a ninth of pre-norm's (2601.19895)",
     ),
 )

@@ -71,6 +71,7 @@ INNER: tuple[Variant, ...] = (
             clip_norm=1.0,
             source="the authors' configurations, which decay gains and biases too",
         ),
+        failure="its largest learning rate at 64 layers is a sixteenth of pre-norm's (2601.19895)",
         note="first_layer_pre is the paper's HybridNorm*: the first layer pre-norm, with the norms "
         "on queries, keys and values. o and w2 are drawn smaller by the root of the number of "
         "sublayers.",

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from zoo.errors import VariantError
 from zoo.variants import papers
-from zoo.variants.placement import Gate, Multiplier, NormSlot, Site, StackPlacement
+from zoo.variants.placement import Gate, Multiplier, NormSlot, Option, Site, StackPlacement
 from zoo.variants.plain.base import NORM, base_ends, base_of, base_site
 from zoo.variants.variant import Context, Recipe, Variant
 
@@ -34,8 +34,8 @@ def _gpas_ends(bases: Sequence[Variant], context: Context, *, base: str) -> Stac
     return base_ends(bases, base, context)
 
 
-def _check_gpas(bases: Sequence[Variant], *, base: str) -> None:
-    base_of(bases, base)
+def _check_gpas(bases: Sequence[Variant], *, base: str) -> dict[str, Option]:
+    return {"base": base_of(bases, base).spec}
 
 
 def _variance_gate(context: Context, *, temperature: float) -> Site:

@@ -155,6 +155,7 @@ SCALED: tuple[Variant, ...] = (
             "the authors changed it by hand during the run. N layers of two sublayers are read "
             "as 2N sublayers, so a decoder with cross-attention has 3N."
         ),
+        failure="the embedding's gradient makes the loss spike unless it is shrunk (2210.02414)",
         used_by=("GLM-130B",),
     ),
     Variant(

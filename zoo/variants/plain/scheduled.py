@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 
 from zoo.errors import VariantError, choices, near_matches
 from zoo.variants import papers
-from zoo.variants.placement import Multiplier, Ramp, Site, StackPlacement
+from zoo.variants.placement import Multiplier, Option, Ramp, Site, StackPlacement
 from zoo.variants.plain.base import NORM, base_ends, base_of, base_site
 from zoo.variants.variant import Context, Recipe, Variant
 
@@ -64,12 +64,15 @@ def _check_steps(*, steps: int) -> None:
         raise VariantError(f"steps = {steps}: a schedule has at least 1; the papers' are thousands")
 
 
-def _check_pro_res(bases: Sequence[Variant], *, base: str, steps: int, schedule: str) -> None:
-    base_of(bases, base)
+def _check_pro_res(
+    bases: Sequence[Variant], *, base: str, steps: int, schedule: str
+) -> dict[str, Option]:
+    found = base_of(bases, base)
     _check_steps(steps=steps)
     if schedule not in _SCHEDULES:
         hint = near_matches(schedule, _SCHEDULES)
         raise VariantError(f"schedule = {schedule!r}{hint}; use {choices(_SCHEDULES)}")
+    return {"base": found.spec}
 
 
 SCHEDULED: tuple[Variant, ...] = (
@@ -108,7 +111,6 @@ def scheduled_around(bases: Sequence[Variant]) -> tuple[Variant, ...]:
             "t the optimizer's step",
             law=functools.partial(_pro_res, bases),
             ends=functools.partial(_pro_res_ends, bases),
-            final_norm="required",
             options={"base": "pre_norm", "steps": 1000, "schedule": "linear"},
             check=functools.partial(_check_pro_res, bases),
             paper=papers.PRO_RES,

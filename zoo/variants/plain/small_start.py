@@ -92,6 +92,7 @@ SMALL_START: tuple[Variant, ...] = (
         options={"start": 0.0},
         paper=papers.SKIP_INIT,
         recipe=Recipe(warmup=0, schedule="constant", source="rezero's, of the same form"),
+        failure="as rezero: with start = 0 the first step moves no matrix of a branch",
         note=(
             "Published for residual networks without batch norm, where 1 / sqrt(blocks) is the "
             "other start; with start = 0 it is rezero."
