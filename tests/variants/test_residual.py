@@ -331,6 +331,22 @@ def test_a_place_that_the_stack_lacks_is_refused(
         call(stack, jnp.ones((1, 2, WIDTH)))
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"layout": "side_by_side"}, "layout = 'side_by_side'; use sequential or parallel"),
+        (
+            {"layout": "parallel", "architecture": "encoder_decoder"},
+            "cross-attention stands between attention and MLP",
+        ),
+        ({"d_model": 0}, "d_model = 0: must be at least 1"),
+    ],
+)
+def test_a_stack_that_cannot_be_is_refused(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(VariantError, match=message):
+        ResidualStack(**{"variant": "pre_norm", "num_layers": 2, "d_model": 8} | changes)
+
+
 def test_a_single_residual_refuses_what_needs_the_whole_stack() -> None:
     wider = dataclasses.replace(get_variant("post_norm"), name="wider", aliases=(), stream="wide")
     with pytest.raises(VariantError, match=r"wider carries more than x.*zoo\.ResidualStack"):

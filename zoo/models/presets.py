@@ -271,7 +271,7 @@ def create_model(
     placement = place(config, given)
     if variant is not None:
         config = yielding(config, placement, keep=overrides)
-    key = jax.random.key(rngs) if isinstance(rngs, int) else rngs.params()
+    key = rngs.params() if isinstance(rngs, nnx.Rngs) else jax.random.key(rngs)
     return build(config, key, placement=placement)
 
 

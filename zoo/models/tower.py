@@ -15,7 +15,7 @@ from zoo.layers.positions import rotary_tables
 from zoo.models.config import ModelConfig
 from zoo.models.stack import Measure, Stack, Taps, owned
 from zoo.variants.placement import Placement, StackPlacement
-from zoo.variants.streams.base import make_norm, normed, times
+from zoo.variants.streams.base import make_norm, normed, slowed, times
 
 
 class Transformer(nnx.Module):
@@ -93,11 +93,7 @@ class Tower(nnx.Module):
         key: jax.Array | None,
     ) -> jax.Array:
         """The embedding as the stack takes it: scaled, normed, in the compute dtype, dropped."""
-        share = placement.embedding_gradient
-        if share != 1.0:
-            # The value is x, and the gradient `share` of it (GLM-130B, 2210.02414).
-            x = share * x + (1.0 - share) * jax.lax.stop_gradient(x)
-        x = times(x, placement.embedding_multiplier)
+        x = times(slowed(x, placement.embedding_gradient), placement.embedding_multiplier)
         if config.embedding_norm:
             x = normed(self.embedding_norm, x, placement.embedding_slot.scale)
         return dropout(x.astype(config.dtype), config.embedding_dropout, key)

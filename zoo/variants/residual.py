@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, get_args
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +17,7 @@ from zoo.layers.weight import ROLES
 from zoo.variants.placement import NormSlot, Site, StackPlacement, Start
 from zoo.variants.registry import get_variant
 from zoo.variants.streams import STREAMS, Carry
-from zoo.variants.streams.base import Numbers, make_norm, normed, ramped, times
+from zoo.variants.streams.base import Numbers, make_norm, normed, ramped, slowed, times
 from zoo.variants.streams.plain import PlainSite
 from zoo.variants.variant import SUBLAYERS, Architecture, Context, Layout, Stack, Variant
 
@@ -66,6 +66,7 @@ class Residual(nnx.Module):
             VariantError: when the law needs `layer` and none is given, the variant carries more
                 than x along the stack, or a name is unknown.
         """
+        _check_width(d_model)
         context = stack_context(
             num_layers=num_layers,
             num_encoder_layers=num_encoder_layers,
@@ -149,6 +150,7 @@ class ResidualStack(nnx.Module):
         Raises:
             VariantError: on an unknown name, or where the variant does not go with the rest.
         """
+        _check_width(d_model)
         context = stack_context(
             num_layers=num_layers,
             num_encoder_layers=num_encoder_layers,
@@ -192,10 +194,7 @@ class ResidualStack(nnx.Module):
         requires one, then the stream; for the plain stream the carry is x itself.
         """
         placement = self.placement
-        x = times(x, placement.embedding_multiplier)
-        gradient = placement.embedding_gradient
-        if gradient != 1.0:
-            x = gradient * x + (1.0 - gradient) * jax.lax.stop_gradient(x)
+        x = times(slowed(x, placement.embedding_gradient), placement.embedding_multiplier)
         embedding_norm: Norm | None = getattr(self, "embedding_norm", None)
         x = normed(embedding_norm, x, placement.embedding_slot.scale)
         return self.ends.open(x)
@@ -348,6 +347,11 @@ def _started(
     return weight.bind(module, weight.map_weights(start, weights, params))
 
 
+def _check_width(d_model: int) -> None:
+    if d_model < 1:
+        raise VariantError(f"d_model = {d_model}: must be at least 1")
+
+
 def _numbers(site: Site, step: jax.Array | None) -> Numbers:
     """The site's constants, schedules taken at `step`."""
     numbers: dict[str, Any] = site.numbers()
@@ -378,6 +382,13 @@ def stack_context(
     own: Stack = stack or ("decoder" if "decoder" in stacks else "encoder")
     if own not in stacks:
         raise VariantError(f"stack = {own!r}: {architecture} has {choices(stacks)}")
+    if layout not in get_args(Layout):
+        raise VariantError(f"layout = {layout!r}; use {choices(get_args(Layout))}")
+    if layout == "parallel" and "cross_attention" in stacks[own]:
+        raise VariantError(
+            f"layout = 'parallel' with {architecture}'s {own}: cross-attention stands between "
+            "attention and MLP; use layout = 'sequential'"
+        )
     sublayers = ("parallel",) if layout == "parallel" else stacks[own]
     if sublayer is not None and sublayer not in sublayers:
         raise VariantError(

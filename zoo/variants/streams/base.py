@@ -227,6 +227,11 @@ def times(x: jax.Array, number: Any) -> jax.Array:
     return x * jnp.asarray(number, x.dtype)
 
 
+def slowed(x: jax.Array, share: float) -> jax.Array:
+    """x, and `share` of its gradient (GLM-130B, 2210.02414)."""
+    return x if share == 1.0 else share * x + (1.0 - share) * jax.lax.stop_gradient(x)
+
+
 def learned(multiplier: Multiplier, role: str, d_model: int) -> nnx.Param[jax.Array] | None:
     """The weight of a learned multiplier, or None for a constant."""
     match multiplier.learned:
