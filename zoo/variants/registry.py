@@ -13,6 +13,7 @@ _AMBIGUOUS = {
     "pre": ("pre_norm", "sandwich_norm", "peri_norm"),
     "norm": ("post_norm", "pre_norm"),
     "layernorm": ("post_norm", "pre_norm"),
+    "ln": ("post_norm", "pre_norm"),
     "sandwich": ("sandwich_norm", "peri_norm"),
     "respost": ("res_post_norm", "swin_v2_norm"),
     "residualpostnorm": ("res_post_norm", "post_norm"),

@@ -91,6 +91,7 @@ VARIANTS = (
         paper=stream_papers.SIAMESE_NORM,
         recipe=Recipe(warmup=2000, schedule="cosine", source="the pre-norm recipe"),
         note="The form of the authors' vision models; their language models leave two of the "
-        "norms out around attention and normalise queries, keys and values instead.",
+        "norms out around attention and normalise queries, keys and values instead. A port of the "
+        "paper's algorithm 1 has N_x after the add and sqrt(l) for sqrt(2 l); this is the code's.",
     ),
 )
