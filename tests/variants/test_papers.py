@@ -1,4 +1,4 @@
-"""Papers: complete and distinct entries, whichever variants use them."""
+"""Papers: complete and distinct entries, each of them used."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ import re
 
 import pytest
 
-from zoo.variants import kind_papers, papers, stream_papers
+from zoo.variants import papers, stream_papers
+from zoo.variants.registry import get_variant, list_variants
 from zoo.variants.variant import Paper
 
 PAPERS = {
     name: paper
-    for module in (papers, stream_papers, kind_papers)
+    for module in (papers, stream_papers)
     for name, paper in vars(module).items()
     if isinstance(paper, Paper)
 }
@@ -40,3 +41,8 @@ def test_a_paper_without_an_arxiv_number_gives_its_address() -> None:
     bibtex = papers.T_FIXUP.bibtex()
     assert "eprint" not in bibtex
     assert f"  url = {{{papers.T_FIXUP.link}}},\n" in bibtex
+
+
+def test_every_paper_is_that_of_a_variant() -> None:
+    used = [get_variant(name).paper for name in list_variants()]
+    assert [name for name, paper in PAPERS.items() if paper not in used] == []

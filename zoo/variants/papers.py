@@ -1,9 +1,9 @@
 """Papers of the plain placements, and how their authors are written down.
 
-Those of the other streams are in `stream_papers.py`, those of the norm kinds and of what a
-variant may switch on inside a sublayer in `kind_papers.py`. A list of names that the source
-leaves open, or that is too long for a table, ends in `others`; a team is in braces, as BibTeX
-wants it. What has no arXiv number has a `url`.
+Those of the other streams are in `stream_papers.py`; norm kinds and switches of a layer cite
+theirs beside the code. A list of names that the source leaves open, or that is too long for a
+table, ends in `others`; a team is in braces, as BibTeX wants it. What has no arXiv number has a
+`url`.
 """
 
 from __future__ import annotations
@@ -139,14 +139,6 @@ MINIMAX_01 = Paper(
     "minimax2025minimax01",
 )
 
-DEEP_LOOP = Paper(
-    "DeepLoop: Depth Scaling for Looped Transformers",
-    authors("Li, Shuzhen; Zhang, Yifan; Guo, Jiacheng; Gu, Quanquan; Wang, Mengdi"),
-    2026,
-    "2607.13491",
-    "li2026deeploop",
-)
-
 ADMIN = Paper(
     "Understanding the Difficulty of Training Transformers",
     authors("Liu, Liyuan; Liu, Xiaodong; Gao, Jianfeng; Chen, Weizhu; Han, Jiawei"),
@@ -165,15 +157,6 @@ PANGU_ULTRA = Paper(
     2025,
     "2504.07866",
     "yin2025pangu",
-)
-
-OLMO_2 = Paper(
-    "2 OLMo 2 Furious",
-    authors("{Team OLMo}; Walsh, Pete; Soldaini, Luca; Groeneveld, Dirk; Lo, Kyle; others"),
-    2024,
-    "2501.00656",
-    "olmo2024olmo2",
-    "COLM 2025",
 )
 
 NORM_FORMER = Paper(
@@ -330,18 +313,6 @@ GRANITE = Paper(
     "",
     "granite2024granite",
     url="https://github.com/ibm-granite/granite-3.0-language-models",
-)
-
-MINI_CPM = Paper(
-    "MiniCPM: Unveiling the Potential of Small Language Models with Scalable Training Strategies",
-    authors(
-        "Hu, Shengding; Tu, Yuge; Han, Xu; He, Chaoqun; Cui, Ganqu; Long, Xiang; Zheng, Zhi; "
-        "Fang, Yewei; Huang, Yuxiang; Zhao, Weilin; others"
-    ),
-    2024,
-    "2404.06395",
-    "hu2024minicpm",
-    "COLM 2024",
 )
 
 BEAM = Paper(

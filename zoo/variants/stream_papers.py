@@ -163,28 +163,6 @@ DELTA_LEARNING = Paper(
     "zhang2026deep",
 )
 
-MUDD_FORMER = Paper(
-    "MUDDFormer: Breaking Residual Bottlenecks in Transformers via Multiway Dynamic Dense "
-    "Connections",
-    authors("Xiao, Da; Meng, Qingye; Li, Shengping; Yuan, Xingyuan"),
-    2025,
-    "2502.12170",
-    "xiao2025muddformer",
-    "ICML 2025",
-)
-
-DEEP_CROSS_ATTENTION = Paper(
-    "DeepCrossAttention: Supercharging Transformer Residual Connections",
-    authors(
-        "Heddes, Mike; Javanmard, Adel; Axiotis, Kyriakos; Fu, Gang; Bateni, MohammadHossein; "
-        "Mirrokni, Vahab"
-    ),
-    2025,
-    "2502.06785",
-    "heddes2025deepcrossattention",
-    "ICML 2025",
-)
-
 LAUREL = Paper(
     "LAuReL: Learned Augmented Residual Layer",
     authors("Menghani, Gaurav; Kumar, Ravi; Kumar, Sanjiv"),
