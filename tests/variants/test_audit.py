@@ -298,3 +298,18 @@ def test_constants_of_norms_and_of_the_ends_are_listed_as_unchecked(
 def test_constants_for_another_number_of_layers_are_refused() -> None:
     with pytest.raises(VariantError, match=r"'skip' has shape \(2,\); give one number, or 3"):
         look(drawn(DEEP), constants={"skip": [ALPHA, ALPHA]})
+
+
+def test_weights_on_the_sphere_have_unit_length_along_the_stream() -> None:
+    params = drawn({})
+    for layer in params["layers"]:
+        for part in layer.values():
+            for role, array in part.items():
+                axis = 1 if role in ("o", "down") else 0
+                part[role] = array / np.linalg.norm(array, axis=axis, keepdims=True)
+    found = look(params, "ngpt", num_heads=4)
+    assert found.ok, found.table()
+    # Unit length along the hidden width is another deviation: 256^-1/2 for 64^-1/2.
+    down = params["layers"][1]["mlp"]["down"]
+    params["layers"][1]["mlp"]["down"] = down / np.linalg.norm(down, axis=0)
+    assert [(item.role, item.layer) for item in look(params, "ngpt").failed] == [("w2", 1)]

@@ -173,6 +173,7 @@ def audit(
         base=chosen.base_init or base,
         std=std,
         embedding_std=table_std if embedding_std is None else embedding_std,
+        sphere="sphere" in chosen.hooks,
     )
     items = list(auditor.weights(_named(params), roles))
     items += auditor.constants(constants or {})
@@ -187,6 +188,7 @@ class _Auditor:
     base: Distribution
     std: float
     embedding_std: float
+    sphere: bool
 
     def weights(self, arrays: Mapping[str, Array], roles: Roles) -> Iterator[AuditItem]:
         for pattern, said in roles.items():
@@ -326,7 +328,10 @@ class _Auditor:
         fan_in, fan_out = (other, self.d_model) if role in _OUT else (self.d_model, other)
         values = np.asarray(array, np.float64)
         note = _shape_note(array, role, self.d_model)
-        if role in ("emb", "pos"):
+        if self.sphere:
+            # Of unit length along the stream, whatever they were drawn from.
+            measured, expected = float(values.std()), float(self.d_model**-0.5)
+        elif role in ("emb", "pos"):
             measured, expected = float(values.std()), gain * self.embedding_std
         elif self.base == "spectral_normal":
             # In either orientation, and whether or not the other axis is split into heads.
