@@ -1,9 +1,11 @@
-"""A small decoder, and the same written out in float64 numpy around any stream."""
+"""A small decoder, and the parts of one written out in float64 numpy, around any stream."""
 
 from __future__ import annotations
 
 import dataclasses
 import functools
+import itertools
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -73,6 +75,59 @@ def case(variant: str, **changes: Any) -> Case:
 Branch = Callable[[Array], Array]
 
 
+@dataclasses.dataclass(frozen=True)
+class Step:
+    """One sublayer as a formula needs it: its place, its norms and numbers, and F."""
+
+    layer: int
+    site: Site
+    own: Tree  # float64 parameters of the access to the stream
+    f: Branch
+
+
+def float64(tree: Any) -> Any:
+    return jax.tree.map(lambda a: np.asarray(a, np.float64), tree)
+
+
+def embedding(config: ModelConfig, params: Tree, ids: Any) -> Array:
+    """x_0 in float64, [batch, length, d_model], normed where the model has a norm there."""
+    own, ids = float64(params), np.asarray(ids)
+    x = own["embedding"]["tokens"][ids]
+    x = x * (math.sqrt(config.d_model) if config.embedding_scale else 1.0)
+    if config.positions == "learned":
+        x = x + own["embedding"]["table"][: ids.shape[1]]
+    return norm(x, own["embedding_norm"], config) if config.embedding_norm else x
+
+
+def steps(
+    case: Any, params: Tree, f: Callable[[Array, Site, Tree], Array] | None = None
+) -> list[list[Step]]:
+    """[layers][sublayers] of a decoder.
+
+    Args:
+        case: with `model`, `config` and `weights`.
+        f: (x, site, parameters of F) to F(x), where it is not a plain one.
+    """
+    config, stack = case.config, float64(params)["stack"]
+    layers = case.model.placement.stack("decoder").layers
+    parts = cut(stack["blocks"], case.weights["stack"]["blocks"], len(layers))
+
+    def branch(site: Site, own: Tree) -> Branch:
+        if f is not None:
+            return lambda x: f(x, site, own)
+        if site.sublayer == "mlp":
+            return lambda x: mlp(x, own, config)
+        return lambda x: attention(x, own, config, None)
+
+    return [
+        [
+            Step(layer, site, own.get("residual", {}), branch(site, own["branch"]))
+            for site, own in zip(sites, owns, strict=True)
+        ]
+        for layer, (sites, owns) in enumerate(zip(layers, parts, strict=True))
+    ]
+
+
 def run_by_hand(
     case: Case,
     params: Tree,
@@ -88,30 +143,14 @@ def run_by_hand(
         open: the carry of the embedding.
         sublayer: (carry, site, its parameters around F, F) to the next carry.
         close: (carry, parameters of the ends) to x before the final norm.
-        f: (x, site, parameters of F) to F(x), where it is not a plain one.
+        f: as of `steps`.
     """
-    config = case.config
-    params = jax.tree.map(lambda a: np.asarray(a, np.float64), params)
-    x = params["embedding"]["tokens"][IDS] * np.sqrt(config.d_model)
-    if config.positions == "learned":
-        x = x + params["embedding"]["table"][:LENGTH]
-    stack = params["stack"]
-    carry = open(x)
-    layers = case.model.placement.stack("decoder").layers
-    parts = cut(stack["blocks"], case.weights["stack"]["blocks"], len(layers))
-    for sites, own in zip(layers, parts, strict=True):
-        for site, part in zip(sites, own, strict=True):
-
-            def branch(y: Array, site: Site = site, part: Tree = part) -> Array:
-                if f is not None:
-                    return f(y, site, part["branch"])
-                if site.sublayer == "mlp":
-                    return mlp(y, part["branch"], config)
-                return attention(y, part["branch"], config, None)
-
-            carry = sublayer(carry, site, part["residual"], branch)
-    x = close(carry, stack.get("ends", {}))
-    return norm(x, params["final_norm"], config) if config.final_norm else x
+    own = float64(params)
+    carry = open(embedding(case.config, params, IDS))
+    for step in itertools.chain.from_iterable(steps(case, params, f)):
+        carry = sublayer(carry, step.site, step.own, step.f)
+    x = close(carry, own["stack"].get("ends", {}))
+    return norm(x, own["final_norm"], case.config) if case.config.final_norm else x
 
 
 def assert_same(case: Case, want: Array) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -13,7 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from tests.models import conftest as models
-from tests.models.test_by_hand import attention, cut, mlp, norm
+from tests.models.test_by_hand import norm
+from tests.variants.by_hand import Array, Step, Tree, embedding, float64, steps
 from zoo.layers import weight
 from zoo.layers.norms import NormSpec
 from zoo.models.config import ModelConfig
@@ -21,19 +21,7 @@ from zoo.variants.placement import Site, StackPlacement
 from zoo.variants.registry import get_variant
 from zoo.variants.streams import STREAMS
 
-Array = np.ndarray
-Tree = dict[str, Any]
 WIDTH, DEPTH = 8, 3
-
-
-@dataclasses.dataclass(frozen=True)
-class Step:
-    """One sublayer as a formula needs it: its place, its norms and numbers, and F."""
-
-    layer: int
-    site: Site
-    own: Tree  # float64 parameters of the access to the stream
-    f: Callable[[Array], Array]
 
 
 # steps[layer][sublayer], the ends' parameters, x_0, and N(x, parameters); gives (output, arrays of
@@ -41,10 +29,6 @@ class Step:
 Formula = Callable[
     [Sequence[Sequence[Step]], Tree, Array, Callable[..., Array]], tuple[Array, list[Array]]
 ]
-
-
-def float64(tree: Any) -> Any:
-    return jax.tree.map(lambda a: np.asarray(a, np.float64), tree)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,28 +51,10 @@ class Run:
 
     def embedding(self) -> Array:
         """x_0 in float64."""
-        own = float64(self.params)
-        x = own["embedding"]["tokens"][np.asarray(self.ids)]
-        x = x * (math.sqrt(WIDTH) if self.config.embedding_scale else 1.0)
-        x = x + own["embedding"]["table"][: self.ids.shape[1]]
-        return norm(x, own["embedding_norm"], self.config) if self.config.embedding_norm else x
+        return embedding(self.config, self.params, self.ids)
 
     def steps(self) -> list[list[Step]]:
-        stack = float64(self.params)["stack"]
-        parts = cut(stack["blocks"], self.case.weights["stack"]["blocks"], DEPTH)
-
-        def f(site: Site, params: Tree) -> Callable[[Array], Array]:
-            if site.sublayer == "mlp":
-                return lambda x: mlp(x, params, self.config)
-            return lambda x: attention(x, params, self.config, None)
-
-        return [
-            [
-                Step(layer, site, own.get("residual", {}), f(site, own["branch"]))
-                for site, own in zip(sites, owns, strict=True)
-            ]
-            for layer, (sites, owns) in enumerate(zip(self.placement.layers, parts, strict=True))
-        ]
+        return steps(self.case, self.params)
 
     def by_hand(self, formula: Formula) -> tuple[Array, list[Array]]:
         ends = float64(self.params)["stack"].get("ends", {})
