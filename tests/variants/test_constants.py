@@ -224,3 +224,13 @@ def test_init_gain_gives_the_same_numbers(case: dict[str, Any]) -> None:
 def test_options_out_of_their_range_are_refused(spec: str) -> None:
     with pytest.raises(VariantError, match=r"lies in"):
         get_variant(spec)
+
+
+def test_deep_norm_counts_the_branches_of_a_parallel_layer_once() -> None:
+    parallel = get_variant("deep_norm").resolve("decoder", num_decoder_layers=24, layout="parallel")
+    half = get_variant("deep_norm").resolve("decoder", num_decoder_layers=12)
+    (fused,), (attention, _) = (
+        placement.stack("decoder").layers[0] for placement in (parallel, half)
+    )
+    assert fused.skip == attention.skip
+    assert fused.init_gains == attention.init_gains

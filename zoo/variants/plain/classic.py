@@ -26,7 +26,9 @@ def deep_norm_constants(context: Context, p: float) -> tuple[float, float]:
     """(alpha, beta) of DeepNet's table 2, with exponents scaled by 4p (DeepNet: p = 1/4)."""
     n, m = context.num_encoder_layers, context.num_decoder_layers
     if context.architecture != "encoder_decoder":
-        return (2 * context.num_layers) ** p, (8 * context.num_layers) ** -p
+        # 2N and 8N of the paper are once and four times the sublayers, of which a parallel
+        # layer has one.
+        return context.num_sublayers**p, (4 * context.num_sublayers) ** -p
     if context.stack == "decoder":
         return (3 * m) ** p, (12 * m) ** -p
     return 0.81 * (n**4 * m) ** (p / 4), 0.87 * (n**4 * m) ** (-p / 4)
