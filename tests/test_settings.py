@@ -104,7 +104,7 @@ def test_a_residual_refuses_an_unknown_norm() -> None:
     ("field", "value", "message"),
     [
         ("positions", "rotory", "(did you mean rotary?); use learned, sinusoidal, rotary or none"),
-        ("norm", "layernorm", "(did you mean layer_norm?)"),
+        ("norm", "layernorm", "(did you mean layer_norm, "),
         ("dtype", "float16", "use float32 or bfloat16"),
         ("init", "kaiming", "use xavier_normal, xavier_uniform or normal"),
         ("num_layers", "4", "use a whole number"),

@@ -41,8 +41,10 @@ SHOWN = {
 def test_the_preview_shows_what_is_learnt(tmp_path: Path, name: str) -> None:
     path, task = tmp_path / "rows.jsonl", TASKS[name]
     path.write_text((json.dumps(ROWS[name]) + "\n") * 40)
-    fields = {"packing": "first_fit", "separate_documents": True} if task.rows == "text" else {}
-    config = DataConfig(path=str(path), cache_dir=str(tmp_path / "cache"), length=32, **fields)  # type: ignore[arg-type]
+    fields: dict[str, Any] = {} if task.rows == "images" else {"length": 32}
+    if task.rows == "text":
+        fields |= {"packing": "first_fit", "separate_documents": True}
+    config = DataConfig(path=str(path), cache_dir=str(tmp_path / "cache"), **fields)
     data = open_data(config, needs=task.needs, kind=task.rows)
     shown = preview(data, task.show, steps=7, examples=1)
     assert SHOWN[name] in shown

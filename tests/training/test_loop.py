@@ -302,7 +302,14 @@ def test_new_workdir_below_a_read_only_folder_is_refused(
         train(configure(workdir=f"{read_only.workdir}/below"))
 
 
-@pytest.mark.parametrize("variant", zoo.list_variants())
+# Every eighth in the default suite, where the matrix trains all of them on random tokens.
+@pytest.mark.parametrize(
+    "variant",
+    [
+        pytest.param(name, marks=[] if index % 8 == 0 else [pytest.mark.slow])
+        for index, name in enumerate(zoo.list_variants())
+    ],
+)
 def test_every_variant_trains_at_twelve_layers_on_the_default_text(
     configure: Configure, variant: str
 ) -> None:
