@@ -15,6 +15,7 @@ from zoo.layers import weight
 from zoo.models.config import ModelConfig
 from zoo.models.stack import Taps
 from zoo.models.transformer import Transformer, build
+from zoo.variants.registry import get_variant, list_variants
 
 VOCAB, LENGTH, BATCH = 23, 12, 2
 BASE = ModelConfig(
@@ -79,3 +80,11 @@ def tiny() -> Callable[..., Tiny]:
 def ids() -> jax.Array:
     """[batch, length] int32 tokens."""
     return jax.random.randint(jax.random.key(2), (BATCH, LENGTH), 0, VOCAB, jnp.int32)
+
+
+def one_a_stream() -> list[str]:
+    """The first variant of every stream: what is of streams need not be asked of every entry."""
+    first: dict[str, str] = {}
+    for name in list_variants():
+        first.setdefault(get_variant(name).stream, name)
+    return list(first.values())

@@ -10,8 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from tests.models.conftest import one_a_stream
 from zoo.errors import ConfigError
-from zoo.variants.registry import list_variants
 
 FIRST, LAST = 5, 12  # documents end at 5 and 12
 
@@ -21,7 +21,7 @@ def other(ids: jax.Array, *places: int) -> jax.Array:
     return ids.at[:, jnp.asarray(places)].add(1) % 23
 
 
-@pytest.mark.parametrize("name", list_variants())
+@pytest.mark.parametrize("name", one_a_stream())
 def test_a_change_in_the_future_leaves_the_past_alone(
     name: str, tiny: Callable[..., Any], ids: jax.Array
 ) -> None:

@@ -23,12 +23,12 @@ Configure = Callable[..., TrainConfig]
     "variant",
     [
         "branch_norm(steps=10)",
-        "pro_res(steps=3)",
-        "rezero",
         "ngpt",
-        "hyper_connections(streams=2)",
-        "gpas",
-        "dlcl",
+        pytest.param("pro_res(steps=3)", marks=pytest.mark.slow),
+        pytest.param("rezero", marks=pytest.mark.slow),
+        pytest.param("hyper_connections(streams=2)", marks=pytest.mark.slow),
+        pytest.param("gpas", marks=pytest.mark.slow),
+        pytest.param("dlcl", marks=pytest.mark.slow),
     ],
 )
 def test_a_run_that_was_stopped_half_way_ends_as_one_that_was_not(
