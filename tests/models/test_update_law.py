@@ -38,6 +38,7 @@ def test_post_norm_moves_further_the_deeper_it_is() -> None:
     assert ratio("post_norm", "gradient") > 3
 
 
+@pytest.mark.slow
 def test_pre_norm_lies_between() -> None:
     assert 2 < ratio("pre_norm", "sgd") < 20
     for depth in DEPTHS:

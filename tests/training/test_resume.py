@@ -96,7 +96,11 @@ def newest(config: TrainConfig) -> int:
 
 
 @pytest.mark.parametrize(
-    "noise", [{}, {"model.dropout": 0.1, "model.stochastic_depth": 0.2}], ids=["plain", "dropout"]
+    "noise",
+    [
+        pytest.param({}, id="plain", marks=pytest.mark.slow),
+        pytest.param({"model.dropout": 0.1, "model.stochastic_depth": 0.2}, id="dropout"),
+    ],
 )
 def test_run_killed_five_times_ends_bit_identical(
     configure: Configure, tmp_path: Path, noise: dict[str, Any]
