@@ -40,10 +40,15 @@ def finished_run(make: Callable[[str], TrainConfig]) -> tuple[dict[str, Any], li
 
     Args:
         make: workdir to config.
+
+    Raises:
+        SystemExit: when a signal stopped the run, which is then no row.
     """
     with tempfile.TemporaryDirectory() as folder:
         config = make(str(Path(folder) / "run"))
         summary = train(config)
+        if summary["status"] == "preempted":
+            raise SystemExit("stopped by a signal: this run has no row, the same command makes it")
         metrics = read_metrics(Path(config.workdir) / "metrics.jsonl")
         shutil.rmtree(config.workdir)
     versions = environment()
