@@ -102,8 +102,7 @@ def attend(
     length, source = q_bhtd.shape[2], k_bgsd.shape[2]
     if not causal:
         return _reference(q_bhtd, k_bgsd, v_bgsd, scale, keep, dropout_rate, key, softcap)
-    lower = jnp.tril(jnp.ones((length, source), bool), source - length)[None, None]
-    keep = lower if keep is None else keep & lower
+    keep = _behind(length, source, keep)
     blocked = length >= _BLOCKED_LENGTH and length == source and length % _BLOCKS == 0
     if not blocked or key is not None:
         return _reference(q_bhtd, k_bgsd, v_bgsd, scale, keep, dropout_rate, key, softcap)
@@ -139,9 +138,7 @@ def _reference(
     if groups != heads:
         # Queries that share a key head become more queries of that head.
         q = q.reshape(batch, groups, heads // groups * length, head_dim)
-    scores = jnp.einsum("bhtd,bhsd->bhts", q, k, preferred_element_type=jnp.float32) * scale
-    if softcap is not None:
-        scores = softcap * jnp.tanh(scores / softcap)
+    scores = _scores(q, k, scale, softcap)
     if keep is not None:
         if groups != heads:
             # A row for every query first: a mask of the keys alone has one for all.
@@ -155,6 +152,18 @@ def _reference(
     # Dividing after the product touches [.., head_dim] instead of [.., source length].
     mixed = jnp.einsum("bhts,bhsd->bhtd", weights, v, preferred_element_type=jnp.float32)
     return (mixed / total).astype(v.dtype).reshape(batch, heads, length, head_dim)
+
+
+def _scores(q: jax.Array, k: jax.Array, scale: float, softcap: float | None) -> jax.Array:
+    """[batch, heads, length, source length] float32, before masking."""
+    scores = jnp.einsum("bhtd,bhsd->bhts", q, k, preferred_element_type=jnp.float32) * scale
+    return scores if softcap is None else softcap * jnp.tanh(scores / softcap)
+
+
+def _behind(length: int, source: int, keep: jax.Array | None) -> jax.Array:
+    """The pairs of `keep` (None: all) whose key is not ahead of its query."""
+    lower = jnp.tril(jnp.ones((length, source), bool), source - length)[None, None]
+    return lower if keep is None else keep & lower
 
 
 def attention_weights(
@@ -171,15 +180,9 @@ def attention_weights(
     Float32, without dropout: for looking at, since training never holds it whole.
     """
     groups = q_bhtd.shape[1] // k_bgsd.shape[1]
-    k_bhsd = jnp.repeat(k_bgsd, groups, axis=1)
-    scores = jnp.einsum("bhtd,bhsd->bhts", q_bhtd, k_bhsd, preferred_element_type=jnp.float32)
-    scores = scores * scale
-    if softcap is not None:
-        scores = softcap * jnp.tanh(scores / softcap)
+    scores = _scores(q_bhtd, jnp.repeat(k_bgsd, groups, axis=1), scale, softcap)
     if causal:
-        length, source = scores.shape[-2:]
-        lower = jnp.tril(jnp.ones((length, source), bool), source - length)[None, None]
-        keep = lower if keep is None else keep & lower
+        keep = _behind(q_bhtd.shape[2], k_bgsd.shape[2], keep)
     if keep is not None:
         scores = jnp.where(keep, scores, _MASKED)
     return jax.nn.softmax(scores, axis=-1)
@@ -194,20 +197,24 @@ def _fused(
 
 
 class _HeadNorm(nnx.Module):
-    """A norm on [batch, heads, length, head_dim] over the features of a head, or of all heads."""
+    """A norm of [batch, heads, length, head_dim] with a gain for each head, or over all heads."""
 
     def __init__(
-        self, spec: NormSpec, over: NormOver, heads: int, head_dim: int, role: str
+        self,
+        spec: NormSpec,
+        over: Literal["per_head", "width"],
+        heads: int,
+        head_dim: int,
+        role: str,
     ) -> None:
-        self.over: NormOver = over
+        self.over: Literal["per_head", "width"] = over
         if over == "per_head":
             self.norm = Norm(head_dim, dataclasses.replace(spec, affine=False), role=role)
             self.gain = weight.array(
                 role, (heads, head_dim), ("heads", "head_dim"), kind="gain", start=1.0
             )
         else:
-            size, axis = (heads * head_dim, "heads") if over == "width" else (head_dim, "head_dim")
-            self.norm = Norm(size, spec, role=role, axis=axis)
+            self.norm = Norm(heads * head_dim, spec, role=role, axis="heads")
 
     def __call__(self, x_bhtd: jax.Array) -> jax.Array:
         if self.over == "width":
@@ -216,9 +223,7 @@ class _HeadNorm(nnx.Module):
             wide = self.norm(flat).reshape(batch, length, heads, head_dim)
             return wide.transpose(0, 2, 1, 3)
         y = self.norm(x_bhtd)
-        if self.over == "per_head":
-            y = y * self.gain[...].astype(y.dtype)[:, None, :]
-        return y
+        return y * self.gain[...].astype(y.dtype)[:, None, :]
 
 
 class Attention(nnx.Module):
@@ -267,7 +272,6 @@ class Attention(nnx.Module):
         self.dropout, self.softcap = dropout, softcap
         self.scale = head_dim**-0.5 if scale is None else scale
         self.implementation: Implementation = implementation
-        self.qk_norm_over: NormOver = qk_norm_over
         self.qk_unit = qk_unit
         prefix = "x" if cross else ""
         width, kv_width = num_heads * head_dim, num_kv_heads * head_dim
