@@ -9,7 +9,7 @@ from zoo.errors import VariantError
 from zoo.layers.norms import NormSpec
 from zoo.variants import stream_papers
 from zoo.variants.placement import NormSlot, Site, StackPlacement
-from zoo.variants.streams.base import Numbers, Step, Stream, Tap, Wiring
+from zoo.variants.streams.base import Numbers, PairEnds, Step, Stream, Tap, Wiring
 from zoo.variants.streams.plain import PlainSite
 from zoo.variants.variant import Context, Recipe, Variant
 
@@ -50,19 +50,6 @@ class LayerSkipSite(nnx.Module):
         return top, top
 
 
-class LayerSkipEnds(nnx.Module):
-    """The embedding is the first layer's input; x alone leaves."""
-
-    def __init__(self, stack: StackPlacement, d_model: int, norm: NormSpec) -> None:
-        pass
-
-    def open(self, x: jax.Array) -> Pair:
-        return x, x
-
-    def close(self, carry: Pair) -> jax.Array:
-        return carry[0]
-
-
 def layer_traits(context: Context, variant: str) -> tuple[str, ...]:
     """`last` for the last sublayer of a layer.
 
@@ -100,7 +87,7 @@ def _wiring(stack: StackPlacement) -> Wiring:
     )
 
 
-STREAM = Stream(site=LayerSkipSite, ends=LayerSkipEnds, wiring=_wiring)
+STREAM = Stream(site=LayerSkipSite, ends=PairEnds, wiring=_wiring)
 VARIANTS = (
     Variant(
         name="b2t",

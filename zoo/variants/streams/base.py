@@ -99,6 +99,17 @@ class Ends(nnx.Module):
         return x
 
 
+class PairEnds(Ends):
+    """Ends of a stream that carries, beside x, what x was somewhere before: at first the same."""
+
+    def open(self, x: jax.Array) -> Carry:
+        return x, x
+
+    def close(self, carry: Carry) -> jax.Array:
+        x: jax.Array = carry[0]
+        return x
+
+
 @dataclasses.dataclass(frozen=True)
 class Step:
     """What a sublayer does to a stream, in symbols.

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from zoo.variants import stream_papers
 from zoo.variants.placement import NormSlot, Site, StackPlacement
-from zoo.variants.streams.b2t import LayerSkipEnds, LayerSkipSite, layer_traits
-from zoo.variants.streams.base import Step, Stream, Wiring
+from zoo.variants.streams.b2t import LayerSkipSite, layer_traits
+from zoo.variants.streams.base import PairEnds, Step, Stream, Wiring
 from zoo.variants.variant import Context, Recipe, Variant
 
 
@@ -33,7 +33,7 @@ def _wiring(stack: StackPlacement) -> Wiring:
     )
 
 
-STREAM = Stream(site=LayerSkipSite, ends=LayerSkipEnds, wiring=_wiring)
+STREAM = Stream(site=LayerSkipSite, ends=PairEnds, wiring=_wiring)
 VARIANTS = (
     Variant(
         name="span_norm",

@@ -9,7 +9,7 @@ from zoo.layers import weight
 from zoo.layers.norms import NormSpec
 from zoo.variants import stream_papers
 from zoo.variants.placement import NormSlot, Site, StackPlacement
-from zoo.variants.streams.base import Numbers, Step, Stream, Tap, Wiring
+from zoo.variants.streams.base import Numbers, PairEnds, Step, Stream, Tap, Wiring
 from zoo.variants.streams.plain import PlainSite
 from zoo.variants.variant import Context, Recipe, Variant
 
@@ -48,19 +48,6 @@ class X0Site(nnx.Module):
         return x * self.lambda_x[...].astype(x.dtype) + x0 * self.lambda_x0[...].astype(x.dtype)
 
 
-class X0Ends(nnx.Module):
-    """x_0 is the embedding; x alone leaves."""
-
-    def __init__(self, stack: StackPlacement, d_model: int, norm: NormSpec) -> None:
-        pass
-
-    def open(self, x: jax.Array) -> Pair:
-        return x, x
-
-    def close(self, carry: Pair) -> jax.Array:
-        return carry[0]
-
-
 def _site(context: Context) -> Site:
     first = context.sublayer == context.sublayers[0]
     return Site(
@@ -84,7 +71,7 @@ def _wiring(stack: StackPlacement) -> Wiring:
     )
 
 
-STREAM = Stream(site=X0Site, ends=X0Ends, wiring=_wiring)
+STREAM = Stream(site=X0Site, ends=PairEnds, wiring=_wiring)
 VARIANTS = (
     Variant(
         name="x0_skip",
