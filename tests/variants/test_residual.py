@@ -15,7 +15,8 @@ from zoo.errors import VariantError
 from zoo.layers import weight
 from zoo.layers.attention import Scope
 from zoo.models.config import ModelConfig, place
-from zoo.models.stack import Layer, LayerInputs, Sublayer
+from zoo.models.inputs import LayerInputs
+from zoo.models.stack import Layer, Sublayer
 from zoo.models.transformer import Transformer, build
 from zoo.variants.placement import Multiplier, NormSlot, Ramp, Site, StackPlacement
 from zoo.variants.registry import get_variant, list_variants

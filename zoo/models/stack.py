@@ -8,7 +8,6 @@ from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import nnx
 from jax.ad_checkpoint import checkpoint_name
 
@@ -17,10 +16,11 @@ from zoo.layers.attention import Scope
 from zoo.layers.linear import dropout, fold
 from zoo.models.branches import make_branch
 from zoo.models.config import ModelConfig
+from zoo.models.inputs import LayerInputs, combine, layer_inputs, partition
 from zoo.models.planner import BlockPlan, plan
 from zoo.variants.placement import Site, StackPlacement
 from zoo.variants.streams import STREAMS, Carry, Numbers, StreamEnds, Tap
-from zoo.variants.streams.base import ramped, weighed
+from zoo.variants.streams.base import weighed
 
 Taps = dict[str, jax.Array]
 Measure = Literal["figures", "arrays", "attention", "profile"]
@@ -28,26 +28,6 @@ Measure = Literal["figures", "arrays", "attention", "profile"]
 # What the backward pass of a scanned layer finds saved with remat = "selective";
 # everything else is cheap to compute again.
 _SAVED = ("qkv", "attention", "pre_activation", "branch", "residual_sum")
-
-
-@dataclasses.dataclass(frozen=True)
-class LayerInputs:
-    """What differs from layer to layer: a pytree, scanned beside the weights.
-
-    Attributes:
-        numbers: [sublayers] of the constant multipliers.
-        window: how far attention looks back, or None.
-        drop_rate: stochastic depth's probability of leaving a branch out.
-        key: of dropout, or None.
-    """
-
-    numbers: tuple[Numbers, ...]
-    window: Any
-    drop_rate: Any
-    key: Any
-
-
-jax.tree_util.register_dataclass(LayerInputs)
 
 
 class Sublayer(nnx.Module):
@@ -173,12 +153,12 @@ class Block(nnx.Module):
     ) -> tuple[Carry, Taps]:
         """`inputs` holds one stacked entry per position; taps come back as [layers, sublayers]."""
         graphdef, params = nnx.split(self.layers)
-        fixed, varying = _partition(inputs, self.plan.repeats)
+        fixed, varying = partition(inputs, self.plan.repeats)
 
         def body(carry: Carry, scanned: tuple[Any, Any]) -> tuple[Carry, list[Taps]]:
             layers = nnx.merge(graphdef, scanned[0])
             records = []
-            for layer, own in zip(layers, _combine(fixed, scanned[1]), strict=True):
+            for layer, own in zip(layers, combine(fixed, scanned[1]), strict=True):
                 carry, record = run(layer, carry, scope, own)
                 records.append(record)
             return carry, records
@@ -197,9 +177,9 @@ class Block(nnx.Module):
     def values(self, carry: Carry, inputs: Sequence[LayerInputs]) -> jax.Array:
         """The values of the first layer's attention, which reads `carry`."""
         graphdef, params = nnx.split(self.layers)
-        fixed, varying = _partition(inputs, self.plan.repeats)
+        fixed, varying = partition(inputs, self.plan.repeats)
         params, varying = jax.tree.map(lambda a: a[0], (params, varying))
-        layer, own = nnx.merge(graphdef, params)[0], _combine(fixed, varying)[0]
+        layer, own = nnx.merge(graphdef, params)[0], combine(fixed, varying)[0]
         first: Sublayer = layer.sublayers[0]
         values: jax.Array = first.branch.values(first.residual.read(carry, own.numbers[0]))
         return values
@@ -306,7 +286,7 @@ class Stack(nnx.Module):
     ) -> list[LayerInputs]:
         """One entry per position of a block's period."""
         return [
-            _inputs(placement, config, block.plan.layers(position), step, key)
+            layer_inputs(placement, config, block.plan.layers(position), step, key)
             for position in range(block.plan.period)
         ]
 
@@ -337,64 +317,6 @@ def _stacked(sublayer: Sublayer, layers: range, name: str) -> Sublayer:
         return nnx.Param(jnp.broadcast_to(value, (len(layers), *value.shape)), weight=own)
 
     return nnx.merge(graphdef, nnx.map_state(stack, state))
-
-
-def _inputs(
-    placement: StackPlacement,
-    config: ModelConfig,
-    layers: range,
-    step: jax.Array | None,
-    key: jax.Array | None,
-) -> LayerInputs:
-    """Per-layer inputs of some layers: a plain number where all agree, an array where not."""
-    columns = zip(*(placement.layers[layer] for layer in layers), strict=True)
-    numbers = tuple(_numbers(column, step) for column in columns)
-    windows = config.windows(len(placement.layers))
-    everything = config.sizes().max_length
-    window = _agree([windows[layer] or everything for layer in layers])
-    top = max(len(placement.layers) - 1, 1)
-    keys = None
-    if key is not None:
-        keys = jax.vmap(lambda layer: jax.random.fold_in(key, layer))(jnp.asarray(list(layers)))
-    return LayerInputs(
-        numbers=numbers,
-        window=None if config.window is None else window,
-        drop_rate=_agree([config.stochastic_depth * layer / top for layer in layers]),
-        key=keys,
-    )
-
-
-def _numbers(sites: Sequence[Site], step: jax.Array | None) -> Numbers:
-    """The constants of one sublayer over some layers, schedules taken at `step`."""
-    rows = [site.numbers() for site in sites]
-    numbers = {name: _agree([row[name] for row in rows]) for name in rows[0]}
-    if step is None:
-        return numbers
-    for role in sites[0].multipliers():
-        ramps = [ramp for site in sites if (ramp := site.multipliers()[role].ramp) is not None]
-        if ramps:
-            numbers[role] = numbers[role] * ramped(ramps, step)
-    return numbers
-
-
-def _agree(values: Sequence[int | float]) -> Any:
-    same = all(value == values[0] for value in values)
-    return values[0] if same else np.asarray(values, np.asarray(values[0]).dtype)
-
-
-def _partition(inputs: Sequence[LayerInputs], repeats: int) -> tuple[Any, Any]:
-    """(numbers shared by all repeats, arrays to scan); None stands where the other has it."""
-    leaves, treedef = jax.tree.flatten(list(inputs))
-    fixed = [leaf if isinstance(leaf, int | float) else None for leaf in leaves]
-    varying = [None if isinstance(leaf, int | float) else jnp.asarray(leaf) for leaf in leaves]
-    return (treedef, fixed), varying
-
-
-def _combine(fixed: Any, varying: Sequence[Any]) -> list[LayerInputs]:
-    treedef, numbers = fixed
-    leaves = [v if n is None else n for n, v in zip(numbers, varying, strict=True)]
-    combined: list[LayerInputs] = jax.tree.unflatten(treedef, leaves)
-    return combined
 
 
 def _keep(key: jax.Array | None, rate: Any, branch: jax.Array) -> jax.Array | None:

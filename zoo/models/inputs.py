@@ -1,0 +1,94 @@
+"""What differs from layer to layer: numbers of the placement, windows, keys, scanned as arrays."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from zoo.models.config import ModelConfig
+from zoo.variants.placement import Site, StackPlacement
+from zoo.variants.streams import Numbers
+from zoo.variants.streams.base import ramped
+
+
+@dataclasses.dataclass(frozen=True)
+class LayerInputs:
+    """What differs from layer to layer: a pytree, scanned beside the weights.
+
+    Attributes:
+        numbers: [sublayers] of the constant multipliers.
+        window: how far attention looks back, or None.
+        drop_rate: stochastic depth's probability of leaving a branch out.
+        key: of dropout, or None.
+    """
+
+    numbers: tuple[Numbers, ...]
+    window: Any
+    drop_rate: Any
+    key: Any
+
+
+jax.tree_util.register_dataclass(LayerInputs)
+
+
+def layer_inputs(
+    placement: StackPlacement,
+    config: ModelConfig,
+    layers: range,
+    step: jax.Array | None,
+    key: jax.Array | None,
+) -> LayerInputs:
+    """Per-layer inputs of some layers: a plain number where all agree, an array where not."""
+    columns = zip(*(placement.layers[layer] for layer in layers), strict=True)
+    numbers = tuple(_numbers(column, step) for column in columns)
+    windows = config.windows(len(placement.layers))
+    everything = config.sizes().max_length
+    window = _agree([windows[layer] or everything for layer in layers])
+    top = max(len(placement.layers) - 1, 1)
+    keys = None
+    if key is not None:
+        keys = jax.vmap(lambda layer: jax.random.fold_in(key, layer))(jnp.asarray(list(layers)))
+    return LayerInputs(
+        numbers=numbers,
+        window=None if config.window is None else window,
+        drop_rate=_agree([config.stochastic_depth * layer / top for layer in layers]),
+        key=keys,
+    )
+
+
+def _numbers(sites: Sequence[Site], step: jax.Array | None) -> Numbers:
+    """The constants of one sublayer over some layers, schedules taken at `step`."""
+    rows = [site.numbers() for site in sites]
+    numbers = {name: _agree([row[name] for row in rows]) for name in rows[0]}
+    if step is None:
+        return numbers
+    for role in sites[0].multipliers():
+        ramps = [ramp for site in sites if (ramp := site.multipliers()[role].ramp) is not None]
+        if ramps:
+            numbers[role] = numbers[role] * ramped(ramps, step)
+    return numbers
+
+
+def _agree(values: Sequence[int | float]) -> Any:
+    same = all(value == values[0] for value in values)
+    return values[0] if same else np.asarray(values, np.asarray(values[0]).dtype)
+
+
+def partition(inputs: Sequence[LayerInputs], repeats: int) -> tuple[Any, Any]:
+    """(numbers shared by all repeats, arrays to scan); None stands where the other has it."""
+    leaves, treedef = jax.tree.flatten(list(inputs))
+    fixed = [leaf if isinstance(leaf, int | float) else None for leaf in leaves]
+    varying = [None if isinstance(leaf, int | float) else jnp.asarray(leaf) for leaf in leaves]
+    return (treedef, fixed), varying
+
+
+def combine(fixed: Any, varying: Sequence[Any]) -> list[LayerInputs]:
+    treedef, numbers = fixed
+    leaves = [v if n is None else n for n, v in zip(numbers, varying, strict=True)]
+    combined: list[LayerInputs] = jax.tree.unflatten(treedef, leaves)
+    return combined
