@@ -11,7 +11,8 @@ from typing import Any
 
 from _svg import SOFT, Canvas
 
-from zoo.models.config import ModelConfig, place
+from zoo.models.config import ModelConfig
+from zoo.models.resolve import place
 
 Row = dict[str, Any]
 LAYERS, WIDTH, BATCH, LENGTH = 24, 64, 4, 64

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from zoo.environment import environment
-from zoo.models.config import place
+from zoo.models.resolve import place
 from zoo.settings import flatten
 from zoo.training.config import TrainConfig, resolve_run
 from zoo.training.loop import train

@@ -23,7 +23,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from zoo.layers import weight
-from zoo.models.config import ModelConfig, place
+from zoo.models.config import ModelConfig
+from zoo.models.resolve import place
 from zoo.models.transformer import declare, initialiser
 from zoo.variants.placement import Placement
 

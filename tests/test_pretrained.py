@@ -155,7 +155,7 @@ def test_placement_that_is_no_longer_this_one_is_refused(workdir: Path) -> None:
     [
         (None, "has no config.json"),
         ("{", "cannot be read"),
-        ("{}", "no entry `config`"),
+        ("{}", "no model_type"),
         ('{"config": {}}', "describes no model"),
         ('{"config": {"model": {"d_modle": 16}}}', "unknown setting model.d_modle"),
     ],

@@ -25,7 +25,9 @@ _HOMES = {
     "list_variants": "zoo.variants.registry",
     "register_variant": "zoo.variants.registry",
     "generate": "zoo.decoding",
-    "load_pretrained": "zoo.checkpoints.pretrained",
+    "load_pretrained": "zoo.hf.pretrained",
+    "save_pretrained": "zoo.hf.export",
+    "list_families": "zoo.hf.families",
     "load_tokenizer": "zoo.data.tokenizers",
     "TrainConfig": "zoo.training.config",
     "train": "zoo.training.loop",
@@ -36,12 +38,14 @@ _HOMES = {
 __all__ = [*_HOMES, "__version__"]
 
 if TYPE_CHECKING:
-    from zoo.checkpoints.pretrained import load_pretrained as load_pretrained
     from zoo.data.tokenizers import load_tokenizer as load_tokenizer
     from zoo.decoding import generate as generate
     from zoo.diagnosis.features import features as features
     from zoo.diagnosis.measure import diagnose as diagnose
     from zoo.errors import ZooError as ZooError
+    from zoo.hf.export import save_pretrained as save_pretrained
+    from zoo.hf.families import list_families as list_families
+    from zoo.hf.pretrained import load_pretrained as load_pretrained
     from zoo.models.config import ModelConfig as ModelConfig
     from zoo.models.presets import create_model as create_model
     from zoo.models.presets import list_models as list_models

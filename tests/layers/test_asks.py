@@ -90,7 +90,7 @@ def test_attention_does_what_it_is_asked(asks: dict[str, Any]) -> None:
             num_heads=HEADS,
             num_kv_heads=KV,
             head_dim=DIM,
-            bias=False,
+            bias="none",
             qk_norm=RMS if "qk_norm_over" in asks else None,
             inner_norm=None,
             **asks,

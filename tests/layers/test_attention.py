@@ -158,7 +158,7 @@ def module(*, cross: bool = False, kv_heads: int = 2) -> Attention:
         num_heads=2,
         num_kv_heads=kv_heads,
         head_dim=4,
-        bias=True,
+        bias="all",
         qk_norm=None,
         inner_norm=None,
         cross=cross,

@@ -40,7 +40,7 @@ CASES: dict[str, dict[str, Any]] = {
         "variant": "pre_norm",
         "head": "sequence_classification",
         "num_labels": 3,
-        "pooler": True,
+        "pooler": "tanh",
         "positions": "rotary",
         "window": 2,
         "window_pattern": "LG",

@@ -12,8 +12,9 @@ import pytest
 
 from zoo.errors import ConfigError, VariantError
 from zoo.layers import weight
-from zoo.models.config import ModelConfig, resolve
+from zoo.models.config import ModelConfig
 from zoo.models.presets import PRESETS, create_model, list_models, override, preset
+from zoo.models.resolve import resolve
 from zoo.models.transformer import declare
 from zoo.variants.placement import NormSlot, Site
 from zoo.variants.registry import get_variant
@@ -67,8 +68,8 @@ IMPOSSIBLE: list[tuple[dict[str, Any], str]] = [
     ({"architecture": "vision", "positions": "rotary"}, "positions = 'rotary'"),
     ({"architecture": "vision", "tie_embeddings": True}, "tie_embeddings = True"),
     ({"type_vocab_size": 2}, "type_vocab_size = 2: only an encoder"),
-    ({"architecture": "encoder", "pooler": True, "pooling": "mean"}, "pooler = True"),
-    ({"architecture": "encoder", "pooler": True}, "pooler = True with head = 'masked_lm'"),
+    ({"architecture": "encoder", "pooler": "tanh", "pooling": "mean"}, "pooler = 'tanh'"),
+    ({"architecture": "encoder", "pooler": "tanh"}, "pooler = 'tanh' with head = 'masked_lm'"),
     ({"architecture": "vision", "patch_size": 0}, "patch_size = 0: must be at least 1"),
     ({"architecture": "vision", "window": 3}, "window = 3 with architecture = 'vision'"),
 ]

@@ -16,7 +16,8 @@ import numpy as np
 import pytest
 
 from zoo.layers import weight
-from zoo.models.config import ModelConfig, place
+from zoo.models.config import ModelConfig
+from zoo.models.resolve import place
 from zoo.models.transformer import declare
 from zoo.variants.placement import Placement, Site
 from zoo.variants.registry import get_variant

@@ -13,7 +13,7 @@ import pytest
 
 from zoo.layers import weight
 from zoo.layers.attention import Scope
-from zoo.models.config import resolve
+from zoo.models.resolve import resolve
 from zoo.models.stack import Stack
 from zoo.models.transformer import Transformer
 from zoo.variants.placement import Multiplier, Site, StackPlacement

@@ -13,14 +13,15 @@ import pytest
 from zoo.errors import ConfigError, VariantError
 from zoo.layers import weight
 from zoo.models import presets
-from zoo.models.config import ModelConfig, resolve
+from zoo.models.config import ModelConfig
 from zoo.models.presets import PRESETS, create_model, preset
+from zoo.models.resolve import resolve
 from zoo.models.transformer import declare
 from zoo.variants.placement import Placement
 from zoo.variants.registry import list_variants
 
 OWN: dict[str, Any] = {}  # the preset as it is, with its own head
-POOLED = {"head": "none", "pooler": True}  # BertModel and RobertaModel: no head, but the pooler
+POOLED = {"head": "none", "pooler": "tanh"}  # BertModel and RobertaModel: no head, but the pooler
 BARE = {"head": "none"}
 
 # Each row: what is counted, and the count of transformers' class of that form, or the model card.

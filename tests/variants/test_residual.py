@@ -14,8 +14,9 @@ import pytest
 from zoo.errors import VariantError
 from zoo.layers import weight
 from zoo.layers.attention import Scope
-from zoo.models.config import ModelConfig, place
+from zoo.models.config import ModelConfig
 from zoo.models.inputs import LayerInputs
+from zoo.models.resolve import place
 from zoo.models.stack import Layer, Sublayer
 from zoo.models.transformer import Transformer, build
 from zoo.variants.placement import Multiplier, NormSlot, Ramp, Site, StackPlacement

@@ -15,8 +15,9 @@ from zoo.checkpoints.identity import check_identity
 from zoo.checkpoints.store import Checkpoints
 from zoo.errors import CheckpointError, ConfigError, choices
 from zoo.layers import weight
-from zoo.models.config import Head, ModelConfig, place
+from zoo.models.config import Head, ModelConfig
 from zoo.models.init import initial_params
+from zoo.models.resolve import place
 from zoo.models.transformer import Transformer, declare
 from zoo.variants.placement import Placement
 from zoo.variants.registry import is_known
@@ -53,16 +54,24 @@ def load_pretrained(
     """
     model, reached = load_run(folder, step=step, dtype=dtype, sharding=sharding)
     model.placement = model.placement.at(reached)
+    return with_head(model, head, num_labels, sharding)
+
+
+def with_head(
+    model: Transformer, head: Head | Literal["auto"], num_labels: int | None, sharding: Any
+) -> Transformer:
+    """The model with the head that is asked for, drawn (with seed 0) if it is not its own.
+
+    Raises:
+        ConfigError: on a head that the architecture does not carry, or labels that it has not.
+    """
     own = model.config.head if head == "auto" else head
     if num_labels is not None and (own is None or not own.endswith("_classification")):
         raise ConfigError(f"num_labels = {num_labels}: head = {own!r} has no labels; leave it out")
     labels = model.config.num_labels if num_labels is None else num_labels
     config = dataclasses.replace(model.config, head=own, num_labels=labels)
-    return model if config == model.config else _with_head(model, config, sharding)
-
-
-def _with_head(model: Transformer, config: ModelConfig, sharding: Any) -> Transformer:
-    """The model under a config that differs in the head alone, which is drawn."""
+    if config == model.config:
+        return model
     made = declare(config, model.placement)
     kept, _ = weight.split(model)
     shapes, weights = weight.split(made)
@@ -93,7 +102,7 @@ def load_run(
             raise CheckpointError(f"no sound checkpoint in {folder}")
         meta = checkpoints.read_meta(chosen)
         path = checkpoints.folder / str(chosen)
-        model = declare(config, _stored_placement(meta["placement"], config, path))
+        model = declare(config, stored_placement(meta["placement"], config, path))
         shapes, _ = weight.split(model)
         template = jax.tree.map(
             lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), shapes
@@ -102,7 +111,7 @@ def load_run(
         return weight.bind(model, checkpoints.restore(chosen, template, part=part)), chosen
 
 
-def _stored_placement(stored: Mapping[str, Any], config: ModelConfig, path: Path) -> Placement:
+def stored_placement(stored: Mapping[str, Any], config: ModelConfig, path: Path) -> Placement:
     """The placement that the weights were trained under.
 
     It is rebuilt from what was stored, so a variant that was registered for the run need not be

@@ -19,10 +19,11 @@ from jax.ad_checkpoint import checkpoint_name
 from zoo.layers import weight
 from zoo.layers.linear import LearnedScale, Linear, Scale, dropout
 from zoo.layers.norms import Norm, NormSpec, unit
-from zoo.layers.positions import rotate
+from zoo.layers.positions import Rotary, rotate
 
 Implementation = Literal["auto", "reference", "fused"]
 NormOver = Literal["head", "per_head", "width"]
+AttentionBias = Literal["all", "qkv", "none"]
 
 # Scores of masked pairs: finite, so that a fully masked row gives no NaN.
 _MASKED = -1e30
@@ -39,7 +40,7 @@ class Scope:
     Attributes:
         causal: whether a position sees only itself and earlier ones.
         mask: [batch, 1, length, length] bool or None; further pairs to keep.
-        rotary: (cos, sin) of `rotary_tables`, or None.
+        rotary: of `rotary_tables`, or None.
         offsets: [batch or 1, 1, length, length] int32 distance query - key for
             windows, or None.
         source: what cross-attention reads, [batch, source length, d_model], or None.
@@ -50,7 +51,7 @@ class Scope:
 
     causal: bool
     mask: jax.Array | None = None
-    rotary: tuple[jax.Array, jax.Array] | None = None
+    rotary: Rotary | None = None
     offsets: jax.Array | None = None
     source: jax.Array | None = None
     source_mask: jax.Array | None = None
@@ -236,7 +237,7 @@ class Attention(nnx.Module):
         num_heads: int,
         num_kv_heads: int,
         head_dim: int,
-        bias: bool,
+        bias: AttentionBias,
         qk_norm: NormSpec | None,
         inner_norm: NormSpec | None,
         dropout: float = 0.0,
@@ -255,6 +256,7 @@ class Attention(nnx.Module):
         """Make the weights.
 
         Args:
+            bias: which matrices have one; `qkv`: all but the last.
             qk_norm, qk_norm_over: a norm on queries and keys before positions: on each head with
                 one gain for all (`head`) or a gain of its own (`per_head`), or on all heads
                 together (`width`).
@@ -275,10 +277,10 @@ class Attention(nnx.Module):
         self.qk_unit = qk_unit
         prefix = "x" if cross else ""
         width, kv_width = num_heads * head_dim, num_kv_heads * head_dim
-        into, kv_into = ("embed", "heads"), ("embed", "kv_heads")
-        self.q = Linear(d_model, width, role=f"{prefix}q", axes=into, bias=bias)
-        self.k = Linear(d_model, kv_width, role=f"{prefix}k", axes=kv_into, bias=bias)
-        self.v = Linear(d_model, kv_width, role=f"{prefix}v", axes=kv_into, bias=bias)
+        into, kv_into, biased = ("embed", "heads"), ("embed", "kv_heads"), bias != "none"
+        self.q = Linear(d_model, width, role=f"{prefix}q", axes=into, bias=biased)
+        self.k = Linear(d_model, kv_width, role=f"{prefix}k", axes=kv_into, bias=biased)
+        self.v = Linear(d_model, kv_width, role=f"{prefix}v", axes=kv_into, bias=biased)
         if qk_norm is not None:
             if qk_norm_over == "head":
                 self.q_norm: Norm | _HeadNorm = Norm(
@@ -308,7 +310,8 @@ class Attention(nnx.Module):
             self.bias_out = weight.scalar("scalar_bias", kind="bias")
         if inner_norm is not None:
             self.inner_norm = Norm(width, inner_norm, role="inner_norm", axis="heads")
-        self.o = Linear(width, d_model, role=f"{prefix}o", axes=("heads", "embed"), bias=bias)
+        out = ("heads", "embed")
+        self.o = Linear(width, d_model, role=f"{prefix}o", axes=out, bias=bias == "all")
 
     def __call__(
         self,

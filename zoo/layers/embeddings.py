@@ -11,7 +11,8 @@ from flax import nnx
 from zoo.layers import weight
 from zoo.layers.positions import sinusoidal
 
-Positions = Literal["learned", "sinusoidal", "rotary", "none"]
+Positions = Literal["learned", "sinusoidal", "sinusoidal_halves", "rotary", "none"]
+CountPositions = Literal["all", "seen", "unpadded"]
 
 
 class Embedding(nnx.Module):
@@ -69,8 +70,9 @@ class Embedding(nnx.Module):
             x = x + self.types[...][kinds]
         if self.positions == "learned":
             x = x + self.table[...][positions]
-        elif self.positions == "sinusoidal":
-            x = x + sinusoidal(positions, x.shape[-1])
+        elif self.positions.startswith("sinusoidal"):
+            halves = self.positions == "sinusoidal_halves"
+            x = x + sinusoidal(positions, x.shape[-1], halves=halves)
         return x
 
     def attend(self, hidden: jax.Array) -> jax.Array:

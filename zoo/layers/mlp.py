@@ -14,7 +14,7 @@ from zoo.layers import weight
 from zoo.layers.linear import LearnedScale, Linear, Scale
 from zoo.layers.norms import Norm, NormSpec
 
-Activation = Literal["gelu", "gelu_tanh", "relu", "silu"]
+Activation = Literal["gelu", "gelu_tanh", "gelu_sigmoid", "relu", "relu_squared", "silu", "tanh"]
 
 
 def activate(x: jax.Array, activation: Activation) -> jax.Array:
@@ -24,10 +24,16 @@ def activate(x: jax.Array, activation: Activation) -> jax.Array:
             return x * (0.5 + 0.5 * jax.lax.erf(x / math.sqrt(2.0)))
         case "gelu_tanh":
             return jax.nn.gelu(x, approximate=True)
+        case "gelu_sigmoid":
+            return x * jax.nn.sigmoid(1.702 * x)
         case "relu":
             return jnp.maximum(x, 0)
+        case "relu_squared":
+            return jnp.square(jnp.maximum(x, 0))
         case "silu":
             return jax.nn.silu(x)
+        case "tanh":
+            return jnp.tanh(x)
 
 
 class MLP(nnx.Module):

@@ -9,7 +9,7 @@ from zoo.models.config import ModelConfig
 from zoo.models.heads import VocabularyHead
 from zoo.models.stack import Measure, Taps, owned
 from zoo.models.text import check_length, make_embedding
-from zoo.models.tower import Tower, Transformer, counted, split_key, text_scope
+from zoo.models.tower import Tower, Transformer, split_key, text_scope, token_positions
 from zoo.variants.placement import Placement
 
 
@@ -31,7 +31,9 @@ class EncoderDecoder(Transformer):
         self.encoder = Tower(config, source, name="encoder")
         self.decoder = Tower(config, target, name="decoder")
         if config.head == "language_model":
-            self.head = owned(VocabularyHead(config, target, bias=False), stack="decoder")
+            self.head = owned(
+                VocabularyHead(config, target, bias=config.head_bias), stack="decoder"
+            )
 
     def __call__(
         self,
@@ -105,7 +107,7 @@ class EncoderDecoder(Transformer):
         """(what cross-attention reads, the encoder's taps)."""
         config = self.config
         check_length(config, input_ids, "length")
-        positions = counted(input_ids.shape[-1])
+        positions = token_positions(config, input_ids, attention_mask)
         return self.encoder.run(
             self.embedding(input_ids, positions),
             text_scope(config, positions, attention_mask, None, causal=False),
@@ -130,7 +132,7 @@ class EncoderDecoder(Transformer):
         """(hidden, the decoder's taps) of target tokens that read an encoded source."""
         config = self.config
         check_length(config, decoder_input_ids, "target length")
-        positions = counted(decoder_input_ids.shape[-1])
+        positions = token_positions(config, decoder_input_ids, decoder_attention_mask)
         tokens = self.embedding.tokens[...] if config.tie_embeddings else None
         return self.decoder.run(
             self.decoder_embedding(decoder_input_ids, positions, tokens=tokens),

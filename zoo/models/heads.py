@@ -9,7 +9,7 @@ from flax import nnx
 from zoo.layers import weight
 from zoo.layers.embeddings import Embedding
 from zoo.layers.linear import Linear
-from zoo.layers.mlp import activate
+from zoo.layers.mlp import Activation, activate
 from zoo.layers.norms import Norm
 from zoo.models.config import ModelConfig
 from zoo.variants.placement import StackPlacement
@@ -84,16 +84,17 @@ class Classifier(nnx.Module):
 
 
 class Pooler(nnx.Module):
-    """BERT's: a dense layer and tanh on the first token's vector."""
+    """A dense layer and its activation on the vector of a sequence (BERT's: tanh)."""
 
-    def __init__(self, d_model: int) -> None:
+    def __init__(self, d_model: int, activation: Activation) -> None:
+        self.activation: Activation = activation
         self.dense = Linear(
             d_model, d_model, role="pooler", axes=("embed", "head_hidden"), bias=True
         )
 
     def __call__(self, first: jax.Array) -> jax.Array:
         """[batch, d_model] to the same."""
-        return jnp.tanh(self.dense(first))
+        return activate(self.dense(first), self.activation)
 
 
 def mean_of_tokens(hidden: jax.Array, attention_mask: jax.Array | None) -> jax.Array:

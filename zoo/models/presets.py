@@ -11,7 +11,8 @@ import jax
 from flax import nnx
 
 from zoo.errors import ConfigError, choices, near_matches
-from zoo.models.config import ModelConfig, place
+from zoo.models.config import ModelConfig
+from zoo.models.resolve import place
 from zoo.models.transformer import Transformer, build
 from zoo.variants.placement import Placement
 from zoo.variants.registry import get_variant
@@ -50,15 +51,22 @@ _BERT = ModelConfig(
     embedding_dropout=0.1,
     attention_dropout=0.1,
 )
-# Positions of RoBERTa and BART start behind the padding token's: two rows more than tokens.
 _ROBERTA = dataclasses.replace(
-    _BERT, vocab_size=50265, max_length=514, norm_eps=1e-5, type_vocab_size=1
+    _BERT,
+    vocab_size=50265,
+    # Positions start behind that of the padding token, 1.
+    position_offset=2,
+    count_positions="unpadded",
+    pad_id=1,
+    norm_eps=1e-5,
+    type_vocab_size=1,
 )
 _BART = dataclasses.replace(
     _ROBERTA,
     architecture="encoder_decoder",
     num_layers=6,
-    max_length=1026,
+    max_length=1024,
+    count_positions="all",
     type_vocab_size=None,
     attention_dropout=0.0,
     decoder_start_id=2,
@@ -151,9 +159,14 @@ PRESETS: dict[str, ModelConfig] = {
     "gpt2-medium": _large(_GPT2),
     "gpt2-large": dataclasses.replace(_GPT2, d_model=1280, num_layers=36, num_heads=20),
     "gpt2-xl": dataclasses.replace(_GPT2, d_model=1600, num_layers=48, num_heads=25),
-    # Positions start at row 2.
     "opt-125m": dataclasses.replace(
-        _GPT2, variant="pre_norm", vocab_size=50272, max_length=2050, activation="relu"
+        _GPT2,
+        variant="pre_norm",
+        vocab_size=50272,
+        max_length=2048,
+        position_offset=2,
+        count_positions="seen",
+        activation="relu",
     ),
     "llama-7b": _LLAMA,
     "llama2-7b": dataclasses.replace(_LLAMA, max_length=4096, norm_eps=1e-5),

@@ -11,7 +11,7 @@ from zoo.layers.linear import dropout, fold
 from zoo.models.config import ModelConfig
 from zoo.models.heads import Classifier, MaskedLMHead, Pooler, VocabularyHead, mean_of_tokens
 from zoo.models.stack import Measure, Taps, owned
-from zoo.models.tower import Tower, Transformer, counted, text_scope
+from zoo.models.tower import Tower, Transformer, text_scope, token_positions
 from zoo.variants.placement import Placement
 
 
@@ -24,10 +24,10 @@ class TextModel(Transformer, Tower):
         self.embedding = owned(make_embedding(config), stack=name)
         super().__init__(config, stack, name=name)
         if config.pooler:
-            self.pooler = owned(Pooler(config.d_model), stack=name)
+            self.pooler = owned(Pooler(config.d_model, config.pooler), stack=name)
         match config.head:
             case "language_model":
-                self.head = owned(VocabularyHead(config, stack, bias=False), stack=name)
+                self.head = owned(VocabularyHead(config, stack, bias=config.head_bias), stack=name)
             case "masked_lm":
                 self.head = owned(MaskedLMHead(config, stack), stack=name)
             case "span":
@@ -50,7 +50,7 @@ class TextModel(Transformer, Tower):
         Args:
             attention_mask: [batch, length], 1 or True where a token may be seen.
             token_type_ids: [batch, length] int32 kinds of token; None: zeros.
-            positions: [batch, length] int32; default 0, 1, 2, ...
+            positions: [batch, length] int32; default: counted as the config says, 0, 1, 2, ...
             segment_ids: [batch, length] int32; tokens see their own segment only.
             step: training step for scheduled multipliers; None: the end of the schedule.
             dropout_key: turns dropout on.
@@ -88,7 +88,8 @@ class TextModel(Transformer, Tower):
                 "token_type_ids given: this model has no kinds of token; leave it out, or make "
                 "an encoder with type_vocab_size"
             )
-        positions = counted(input_ids.shape[-1]) if positions is None else positions
+        if positions is None:
+            positions = token_positions(config, input_ids, attention_mask)
         causal = config.architecture == "decoder"
         hidden, measured = self.run(
             self.embedding(input_ids, positions, token_type_ids),
@@ -145,7 +146,7 @@ def make_embedding(config: ModelConfig, *, own_tokens: bool = True) -> Embedding
         sizes.vocab_size,
         config.d_model,
         positions=config.positions,
-        max_length=sizes.max_length,
+        max_length=sizes.max_length + config.position_offset,
         scale=config.embedding_scale,
         type_vocab_size=config.type_vocab_size,
         own_tokens=own_tokens,

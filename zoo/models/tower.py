@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -18,6 +19,21 @@ from zoo.variants.placement import Placement, StackPlacement
 from zoo.variants.streams.base import make_norm, normed, slowed, times
 
 
+@dataclasses.dataclass(frozen=True)
+class Origin:
+    """The checkpoint of another library that a model was loaded from.
+
+    Attributes:
+        family: its `model_type`.
+        folder: where it lay.
+        kept: (key, JSON) of its `config.json` that change nothing here, such as labels' names.
+    """
+
+    family: str
+    folder: str
+    kept: tuple[tuple[str, str], ...] = ()
+
+
 class Transformer(nnx.Module):
     """What all models are; make one with `build` or `zoo.create_model`.
 
@@ -26,6 +42,7 @@ class Transformer(nnx.Module):
     Attributes:
         config: resolved.
         placement: what the variant came to at this depth; no name is looked up again.
+        origin: where it was loaded from, if it was.
         measure: with the arguments of a call and `taps`, (hidden, taps by stack): each tap is
             [layers, sublayers, ...], see `streams.Tap`.
         logits: the head on `hidden`.
@@ -33,6 +50,7 @@ class Transformer(nnx.Module):
 
     config: ModelConfig
     placement: Placement
+    origin: Origin | None = None
     measure: Callable[..., tuple[jax.Array, dict[str, Taps]]]
     logits: Callable[..., jax.Array]
 
@@ -132,7 +150,12 @@ def text_scope(
         offsets = (positions[:, :, None] - positions[:, None, :])[:, None]
     rotary = None
     if config.positions == "rotary":
-        rotary = rotary_tables(positions, config.sizes().head_dim, config.rotary_theta)
+        rotary = rotary_tables(
+            positions,
+            config.rotary_width(),
+            config.rotary_theta,
+            interleaved=config.rotary_interleaved,
+        )
     seen = None if source_mask is None else source_mask.astype(bool)[:, None, None, :]
     return Scope(
         causal=causal,
@@ -142,6 +165,21 @@ def text_scope(
         source=source,
         source_mask=seen,
     )
+
+
+def token_positions(
+    config: ModelConfig, input_ids: jax.Array, attention_mask: jax.Array | None
+) -> jax.Array:
+    """Where tokens stand, [batch or 1, length] int32, counted as the config says."""
+    if config.count_positions == "unpadded":
+        taken = jnp.not_equal(input_ids, config.pad_id or 0)
+    elif config.count_positions == "seen" and attention_mask is not None:
+        taken = attention_mask.astype(bool)
+    else:
+        return counted(input_ids.shape[-1]) + config.position_offset
+    # Those that are not counted stand where the one before the first would.
+    numbers = jnp.cumsum(taken, axis=-1, dtype=jnp.int32) * taken
+    return numbers - 1 + config.position_offset
 
 
 def counted(length: int) -> jax.Array:

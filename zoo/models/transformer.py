@@ -9,9 +9,10 @@ import jax
 from flax import nnx
 
 from zoo.layers import weight
-from zoo.models.config import ModelConfig, place, resolve
+from zoo.models.config import ModelConfig
 from zoo.models.encoder_decoder import EncoderDecoder
 from zoo.models.init import initial_params
+from zoo.models.resolve import place, resolve
 from zoo.models.text import TextModel
 from zoo.models.tower import Transformer
 from zoo.models.vision import VisionModel
@@ -46,7 +47,7 @@ def declare(config: ModelConfig, placement: Placement | None = None) -> Transfor
             one, or that of a `Variant` object.
 
     Raises:
-        ConfigError, VariantError: as `zoo.models.config.resolve`.
+        ConfigError, VariantError: as `zoo.models.resolve.resolve`.
     """
     placed = place(config) if placement is None else placement
     resolved = resolve(config, placed)

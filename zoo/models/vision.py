@@ -55,8 +55,9 @@ class PatchEmbedding(nnx.Module):
             x = jnp.concatenate([first, x], axis=1)
         if self.positions == "learned":
             x = x + self.table[...]
-        elif self.positions == "sinusoidal":
-            x = x + sinusoidal(counted(x.shape[1]), x.shape[-1])
+        elif self.positions.startswith("sinusoidal"):
+            halves = self.positions == "sinusoidal_halves"
+            x = x + sinusoidal(counted(x.shape[1]), x.shape[-1], halves=halves)
         return x
 
 

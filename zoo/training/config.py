@@ -15,7 +15,7 @@ from zoo.checkpoints import CheckpointConfig
 from zoo.data.config import DataConfig, check_kind
 from zoo.errors import ConfigError, ZooError, choices, near_matches
 from zoo.models.config import ModelConfig
-from zoo.models.config import resolve as resolve_model
+from zoo.models.resolve import resolve as resolve_model
 from zoo.settings import at_least, check_types, flatten
 from zoo.tasks import TASKS
 from zoo.training.fit import check_ends, check_task

@@ -1,0 +1,64 @@
+"""Models of transformers with weights drawn from their names, and what they compute."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tests.hf.cases import NEW_TOKENS, Array, Case, inputs, prompt, weights
+
+
+def make(case: Case) -> Any:
+    """The model of a case; tensors that are tied are drawn once."""
+    import torch
+    import transformers
+
+    cls = getattr(transformers, case.cls)
+    model = cls(cls.config_class(**case.config)).eval()
+    with torch.no_grad():
+        for name, drawn in weights(shapes(model)).items():
+            own = dict(model.named_parameters()) | dict(model.named_buffers())
+            own[name].copy_(torch.from_numpy(drawn))
+    return model
+
+
+def shapes(model: Any) -> dict[str, tuple[int, ...]]:
+    """Of the tensors that its checkpoint holds, floating point ones."""
+    from safetensors import safe_open
+
+    with tempfile.TemporaryDirectory() as folder:
+        model.save_pretrained(folder)
+        with safe_open(Path(folder) / "model.safetensors", framework="numpy") as file:
+            return {name: tuple(file.get_slice(name).get_shape()) for name in list(file.keys())}
+
+
+def run(model: Any, case: Case) -> dict[str, Array]:
+    """What the model gives for the case's inputs: `output`, and `tokens` where it generates."""
+    import torch
+
+    given = {name: torch.from_numpy(array) for name, array in inputs(case).items()}
+    given = {n: a.long() if a.dtype == torch.int32 else a for n, a in given.items()}
+    if case.takes == "image":
+        given["pixel_values"] = given["pixel_values"].permute(0, 3, 1, 2)
+    with torch.no_grad():
+        made = model(**given)
+        results = {"output": _output(made).float().numpy()}
+        if case.generates:
+            start = {n: torch.from_numpy(a).long() for n, a in prompt(case).items()}
+            tokens = model.generate(
+                **start, max_new_tokens=NEW_TOKENS, do_sample=False, num_beams=1, eos_token_id=None
+            )
+            results["tokens"] = tokens.numpy().astype(np.int32)
+    return results
+
+
+def _output(made: Any) -> Any:
+    import torch
+
+    if getattr(made, "start_logits", None) is not None:
+        return torch.stack([made.start_logits, made.end_logits], dim=-1)
+    logits = getattr(made, "logits", None)
+    return made.last_hidden_state if logits is None else logits

@@ -1,0 +1,26 @@
+"""BERT."""
+
+from __future__ import annotations
+
+from tests.hf.cases import VOCAB, Case
+
+SIZES = {
+    "vocab_size": VOCAB,
+    "hidden_size": 16,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "intermediate_size": 24,
+    "max_position_embeddings": 20,
+}
+CASES = {
+    "bert": Case("BertModel", {**SIZES, "layer_norm_eps": 1e-3, "type_vocab_size": 2}),
+    "bert_masked_lm": Case("BertForMaskedLM", {**SIZES, "type_vocab_size": 3}),
+    "bert_untied": Case(
+        "BertForMaskedLM", {**SIZES, "hidden_act": "gelu_new", "tie_word_embeddings": False}
+    ),
+    "bert_sequence": Case(
+        "BertForSequenceClassification", {**SIZES, "hidden_act": "relu", "num_labels": 3}
+    ),
+    "bert_token": Case("BertForTokenClassification", {**SIZES, "num_labels": 3}),
+    "bert_span": Case("BertForQuestionAnswering", SIZES),
+}

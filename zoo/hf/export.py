@@ -1,0 +1,247 @@
+"""Writing a model as a checkpoint: for the Hugging Face library, or in our own format."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from zoo.errors import CheckpointError, choices
+from zoo.hf import own
+from zoo.hf.families import families
+from zoo.hf.family import Family
+from zoo.hf.files import TOKENIZER_FILES
+from zoo.hf.keys import CannotExpress
+from zoo.hf.weights import save, slots
+from zoo.layers import weight
+from zoo.models.config import ModelConfig
+from zoo.models.resolve import place, resolve
+from zoo.models.tower import Transformer
+from zoo.variants.placement import NormSlot, Placement, Site, StackPlacement
+
+# Fields that say how a model is computed or made, not what: an export need not keep them.
+_FREE = (
+    "dtype",
+    "remat",
+    "unroll",
+    "attention",
+    "init",
+    "init_std",
+    "embedding_std",
+    "dropout",
+    "embedding_dropout",
+    "attention_dropout",
+    "stochastic_depth",
+)
+_SHARD_BYTES = 5 * 10**9
+
+
+def save_pretrained(
+    model: Transformer,
+    folder: str | Path,
+    *,
+    family: str | None = None,
+    shard_bytes: int = _SHARD_BYTES,
+) -> str:
+    """Write `config.json` and safetensors (float32), so that all of it is there or nothing.
+
+    Args:
+        model: with what it was loaded from, its labels' names and its tokenizer's files go along.
+        folder: is made; one that is there must hold a checkpoint or nothing, and is replaced.
+        family: `model_type` to write, or `postnorm_zoo` for our own format; default: the one the
+            model came from if that still expresses it, else the first that does, else our own.
+        shard_bytes: most bytes of one file, unless a single tensor has more.
+
+    Returns:
+        The `model_type` that was written.
+
+    Raises:
+        CheckpointError: when the family cannot express the model, naming the setting; or when the
+            folder cannot be written.
+    """
+    target = Path(folder)
+    if target.exists() and not _replaceable(target):
+        raise CheckpointError(
+            f"{target} holds something that is no checkpoint; use a new or an empty folder"
+        )
+    config, tensors = _translated(model, family)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        beside = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
+    except OSError as error:
+        raise CheckpointError(f"{target} cannot be written: {error}") from error
+    try:
+        _write_tensors(tensors, beside, shard_bytes)
+        (beside / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+        _carry_tokenizer(model, beside)
+        os.chmod(beside, 0o755)  # a temporary folder is for its owner alone
+        if target.exists():
+            shutil.rmtree(target)
+        beside.rename(target)
+    except OSError as error:
+        raise CheckpointError(f"{target} cannot be written: {error}") from error
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+    return str(config["model_type"])
+
+
+def _replaceable(folder: Path) -> bool:
+    return folder.is_dir() and (not any(folder.iterdir()) or (folder / "config.json").is_file())
+
+
+def _translated(
+    model: Transformer, name: str | None
+) -> tuple[dict[str, Any], Iterator[tuple[str, np.ndarray[Any, Any]]]]:
+    """(config.json, tensors) in the words of a family, or ours."""
+    known = families()
+    if name not in (None, own.MODEL_TYPE, *known):
+        raise CheckpointError(
+            f"family = {name!r} is not known; use {choices([*known, own.MODEL_TYPE])}"
+        )
+    if name == own.MODEL_TYPE:
+        return own.describe(model), own.arrays(model)
+    if name is not None:
+        try:
+            return _expressed(model, known[name])
+        except CannotExpress as reason:
+            raise CheckpointError(f"{name} cannot express this model: {reason}") from reason
+    first = [] if model.origin is None else [model.origin.family]
+    for each in dict.fromkeys([*first, *known]):
+        try:
+            return _expressed(model, known[each])
+        except CannotExpress:
+            continue
+    return own.describe(model), own.arrays(model)
+
+
+def _expressed(
+    model: Transformer, family: Family
+) -> tuple[dict[str, Any], Iterator[tuple[str, np.ndarray[Any, Any]]]]:
+    """As `_translated`, checked by reading the result back.
+
+    Raises:
+        CannotExpress: naming what the family has no words for.
+    """
+    config = model.config
+    head = config.head or "none"
+    if head not in family.classes.values():
+        raise CannotExpress(
+            f"head = {head!r}: it has {choices(dict.fromkeys(family.classes.values()))}"
+        )
+    written = family.write(config)
+    read = family.read(written) | family.head_fields.get(head, {})
+    read |= {name: getattr(config, name) for name in (*_FREE, "num_labels", "head")}
+    if head == "none" and family.pooler is not None:
+        read["pooler"] = config.pooler if config.pooler == family.pooler[0] else None
+    again = resolve(ModelConfig(**read))
+    for field in dataclasses.fields(ModelConfig):
+        ours, theirs = getattr(config, field.name), getattr(again, field.name)
+        if ours != theirs and field.name != "variant":
+            raise CannotExpress(f"{field.name} = {ours!r}: it would be read as {theirs!r}")
+    if _function(place(again)) != _function(model.placement):
+        raise CannotExpress(f"variant = {config.variant!r}: it has {again.variant!r} at this depth")
+    shapes, weights = weight.split(model)
+    found = slots(shapes, weights, family.names(config))
+    lost = [slot.place for slot in found if slot.tensor is None]
+    if lost:
+        raise CannotExpress(f"it has no tensor for {choices(lost[:5])}")
+    if model.origin is not None and model.origin.family == family.name:
+        written = {key: json.loads(value) for key, value in model.origin.kept} | written
+    if head.endswith("_classification"):
+        written |= _labels(written, config.num_labels or 0)
+    # Only the trunk stands behind the prefix.
+    trunk = {each.name for each in family.weights.values()}
+    prefix = "" if head == "none" else family.prefix
+    full = (
+        (prefix + name if template in trunk else name, array)
+        for template, name, array in save(found, shapes, config)
+    )
+    return written, full
+
+
+def _function(placement: Placement) -> list[StackPlacement]:
+    """What of a placement a trained model still computes with: not how it started or learned."""
+
+    def started(slot: NormSlot | None) -> NormSlot | None:
+        return None if slot is None else dataclasses.replace(slot, gain=1.0)
+
+    def site(own: Site) -> Site:
+        return dataclasses.replace(
+            own,
+            norm_in=started(own.norm_in),
+            norm_branch=started(own.norm_branch),
+            norm_out=started(own.norm_out),
+            inner_norm=started(own.inner_norm),
+            init_gains=(),
+            lr_multipliers=(),
+            decay_multipliers=(),
+        )
+
+    return [
+        dataclasses.replace(
+            stack,
+            layers=tuple(tuple(map(site, layer)) for layer in stack.layers),
+            init_gains=(),
+            lr_multipliers=(),
+            decay_multipliers=(),
+        )
+        for _, stack in placement.stacks
+    ]
+
+
+def _labels(written: dict[str, Any], count: int) -> dict[str, Any]:
+    """Names of the labels: those that came along if they are as many."""
+    if len(written.get("id2label") or {}) == count:
+        return {}
+    names = {str(index): f"LABEL_{index}" for index in range(count)}
+    return {"id2label": names, "label2id": {name: int(index) for index, name in names.items()}}
+
+
+def _write_tensors(
+    tensors: Iterable[tuple[str, np.ndarray[Any, Any]]], folder: Path, shard_bytes: int
+) -> None:
+    """`model.safetensors`, or shards of at most `shard_bytes` with their index."""
+    from safetensors.numpy import save_file
+
+    shards: list[list[str]] = []
+    room: dict[str, np.ndarray[Any, Any]] = {}
+    size = total = 0
+
+    def close() -> None:
+        nonlocal room, size
+        save_file(room, folder / f"{len(shards)}.safetensors", metadata={"format": "pt"})
+        shards.append(list(room))
+        room, size = {}, 0
+
+    for name, array in tensors:
+        if room and size + array.nbytes > shard_bytes:
+            close()
+        room[name] = array
+        size, total = size + array.nbytes, total + array.nbytes
+    close()
+    if len(shards) == 1:
+        (folder / "0.safetensors").rename(folder / "model.safetensors")
+        return
+    names: dict[str, str] = {}
+    for number, own_names in enumerate(shards):
+        file = f"model-{number + 1:05d}-of-{len(shards):05d}.safetensors"
+        (folder / f"{number}.safetensors").rename(folder / file)
+        names |= dict.fromkeys(own_names, file)
+    index = {"metadata": {"total_size": total}, "weight_map": names}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index, indent=2) + "\n")
+
+
+def _carry_tokenizer(model: Transformer, folder: Path) -> None:
+    if model.origin is None:
+        return
+    for name in (*TOKENIZER_FILES, "generation_config.json"):
+        source = Path(model.origin.folder) / name
+        if source.is_file():
+            shutil.copy(source, folder / name)

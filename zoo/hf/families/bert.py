@@ -1,0 +1,94 @@
+"""BERT (1810.04805): post-norm encoders, with segments, a pooler and a dense masked-LM head."""
+
+from __future__ import annotations
+
+from zoo.hf.family import Family
+from zoo.hf.keys import Fixed, Key
+from zoo.hf.tables import ACTIVATIONS
+from zoo.hf.weights import linear, norm, tensor
+
+_LAYER = "encoder.layer.{}"
+
+# What BERT and its kin share.
+TRUNK = {
+    **tensor("embedding/tokens", "embeddings.word_embeddings.weight"),
+    **tensor("embedding/table", "embeddings.position_embeddings.weight"),
+    **tensor("embedding/types", "embeddings.token_type_embeddings.weight"),
+    **norm("embedding_norm", "embeddings.LayerNorm"),
+    **linear("self_attention/branch/q", f"{_LAYER}.attention.self.query"),
+    **linear("self_attention/branch/k", f"{_LAYER}.attention.self.key"),
+    **linear("self_attention/branch/v", f"{_LAYER}.attention.self.value"),
+    **linear("self_attention/branch/o", f"{_LAYER}.attention.output.dense"),
+    **norm("self_attention/residual/norm_out", f"{_LAYER}.attention.output.LayerNorm"),
+    **linear("mlp/branch/w1", f"{_LAYER}.intermediate.dense"),
+    **linear("mlp/branch/w2", f"{_LAYER}.output.dense"),
+    **norm("mlp/residual/norm_out", f"{_LAYER}.output.LayerNorm"),
+}
+FIELDS = {
+    "architecture": "encoder",
+    "variant": "post_norm",
+    "norm": "layer_norm",
+    "norm_bias": True,
+    "embedding_norm": True,
+    "final_norm": False,
+    "embedding_scale": False,
+    "positions": "learned",
+    "bias": True,
+    "init": "normal",
+}
+KEYS = (
+    Key("vocab_size", "vocab_size", 30522),
+    Key("hidden_size", "d_model", 768),
+    Key("num_hidden_layers", "num_layers", 12),
+    Key("num_attention_heads", "num_heads", 12),
+    Key("intermediate_size", "d_ff", 3072),
+    Key("hidden_act", "activation", "gelu", ACTIVATIONS),
+    Key("hidden_dropout_prob", "dropout", 0.1, also=("embedding_dropout",)),
+    Key("attention_probs_dropout_prob", "attention_dropout", 0.1),
+    Key("type_vocab_size", "type_vocab_size", 2),
+    Key("layer_norm_eps", "norm_eps", 1e-12),
+    Key("tie_word_embeddings", "tie_embeddings", True),
+    Fixed("position_embedding_type", "absolute"),
+    Key("initializer_range", "init_std", 0.02),
+    Fixed("is_decoder", False),
+    Fixed("add_cross_attention", False),
+)
+
+FAMILIES = (
+    Family(
+        name="bert",
+        classes={
+            "BertModel": "none",
+            "BertForMaskedLM": "masked_lm",
+            "BertForPreTraining": "masked_lm",
+            "BertForSequenceClassification": "sequence_classification",
+            "BertForTokenClassification": "token_classification",
+            "BertForQuestionAnswering": "span",
+        },
+        fields=FIELDS,
+        keys=(*KEYS, Key("max_position_embeddings", "max_length", 512)),
+        ignored_keys=("classifier_dropout",),
+        prefix="bert.",
+        weights={**TRUNK, **linear("pooler/dense", "pooler.dense")},
+        heads={
+            "masked_lm": {
+                **linear("head/dense", "cls.predictions.transform.dense"),
+                **norm("head/norm", "cls.predictions.transform.LayerNorm"),
+                **linear("head/vocabulary", "cls.predictions.decoder"),
+                **tensor("head/vocabulary/bias", "cls.predictions.bias"),
+            },
+            "sequence_classification": linear("head/linear", "classifier"),
+            "token_classification": linear("head/linear", "classifier"),
+            "span": linear("head/linear", "qa_outputs"),
+        },
+        head_fields={"sequence_classification": {"pooler": "tanh"}},
+        pooler=("tanh", "pooler.dense.weight"),
+        ignored=("embeddings.position_ids",),
+        tied={
+            "cls.predictions.decoder.weight": "embeddings.word_embeddings.weight",
+            "cls.predictions.decoder.bias": "cls.predictions.bias",
+        },
+        untied=tensor("head/vocabulary/bias", "cls.predictions.decoder.bias"),
+        renamed=(("LayerNorm.gamma", "LayerNorm.weight"), ("LayerNorm.beta", "LayerNorm.bias")),
+    ),
+)

@@ -1,0 +1,91 @@
+"""What a family of the Hugging Face library is to us: a table of keys and a map of weights."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from zoo.errors import CheckpointError, choices
+from zoo.hf.keys import Entry, Settings, read_keys, write_keys
+from zoo.hf.weights import Map
+from zoo.layers.mlp import Activation
+from zoo.models.config import Head, ModelConfig
+
+
+@dataclasses.dataclass(frozen=True)
+class Family:
+    """One `model_type`.
+
+    Attributes:
+        name: the `model_type` of its `config.json`.
+        classes: name of a model class -> the head that it has, the usual class of a head first.
+        fields: of `ModelConfig` that are the same for the whole family.
+        keys: what `config.json` says about the others.
+        ignored_keys: of `config.json`, which change nothing that is computed.
+        prefix: of the trunk's tensors in files of a model with a head; a bare trunk has none.
+        weights: the trunk's, without the prefix.
+        heads: the weights of each head, under their full names.
+        head_fields: of `ModelConfig`, beside the head itself.
+        pooler: (activation, name of a tensor): the dense layer of a bare trunk, which is there
+            when the tensor is.
+        ignored: names of tensors that are no weights of the model, such as buffers; `{}` stands
+            for a layer, and a name that ends in a dot for all that begins with it.
+        tied: a tensor that is another one again, by its name -> that one's.
+        untied: what takes the place of some of the weights where embeddings are not tied.
+        renamed: (end of a name, its modern form), for files of old versions.
+    """
+
+    name: str
+    classes: Mapping[str, Head]
+    fields: Settings
+    keys: tuple[Entry, ...]
+    weights: Map
+    heads: Mapping[Any, Map]
+    prefix: str = ""
+    ignored_keys: tuple[str, ...] = ()
+    head_fields: Mapping[Head, Settings] = dataclasses.field(default_factory=dict)
+    pooler: tuple[Activation, str] | None = None
+    ignored: tuple[str, ...] = ()
+    tied: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    untied: Map = dataclasses.field(default_factory=dict)
+    renamed: tuple[tuple[str, str], ...] = ()
+
+    def head(self, config: Mapping[str, Any]) -> Head:
+        """The head of the class that wrote a `config.json`; `none` where none is named."""
+        named = config.get("architectures") or []
+        for name in named:
+            if name in self.classes:
+                return self.classes[name]
+        if named:
+            raise CheckpointError(
+                f"config.json: architectures = {named!r} is not supported; use "
+                f"{choices(self.classes)}, or load with head='none'"
+            )
+        return "none"
+
+    def names(self, config: ModelConfig) -> Map:
+        """The map of a model's weights."""
+        own = {**self.weights, **self.heads.get(config.head or "none", {})}
+        untied = {} if config.tie_embeddings else self.untied
+        return {place: untied.get(place, each) for place, each in own.items()}
+
+    def read(self, config: Mapping[str, Any], *, ignore: tuple[str, ...] = ()) -> Settings:
+        """Fields of `ModelConfig`, all but the head's.
+
+        Raises:
+            CheckpointError: on a key that is missing, unknown or has an unsupported value.
+        """
+        return self.fields | read_keys(self.keys, config, (*self.ignored_keys, *ignore))
+
+    def write(self, config: ModelConfig) -> Settings:
+        """`config.json` of a resolved config.
+
+        Raises:
+            CannotExpress: where the family has no words for a setting.
+        """
+        head = config.head or "none"
+        names = [name for name, own in self.classes.items() if own == head]
+        fields = {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
+        written = write_keys(self.keys, fields)
+        return {"model_type": self.name, "architectures": names[:1]} | written

@@ -1,0 +1,102 @@
+"""Our own format: what no family has words for, as a folder of two kinds of file.
+
+`config.json` holds `model_type: postnorm_zoo`, `model` (the fields of `ModelConfig`) and
+`placement` (what the variant came to, as in every checkpoint of ours). The safetensors hold every
+parameter under its path in the model, `stack.blocks.0.layers.0.sublayers.0.branch.q.kernel`, with
+the layers stacked on the first axis as they are in memory, in float32.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.tree_util import tree_leaves_with_path, tree_map_with_path
+
+from zoo.checkpoints.pretrained import stored_placement, with_head
+from zoo.errors import CheckpointError, ConfigError
+from zoo.hf.files import weight_files
+from zoo.hf.tensors import Tensors, open_tensors
+from zoo.layers import weight
+from zoo.models.config import Head, ModelConfig
+from zoo.models.transformer import Transformer, declare
+
+MODEL_TYPE = "postnorm_zoo"
+
+
+def describe(model: Transformer) -> dict[str, Any]:
+    """The `config.json` of a model."""
+    return {
+        "model_type": MODEL_TYPE,
+        "model": dataclasses.asdict(model.config),
+        "placement": model.placement.to_json(),
+    }
+
+
+def load(
+    folder: Path,
+    config: Mapping[str, Any],
+    head: Head | Literal["auto"],
+    num_labels: int | None,
+    dtype: str,
+    sharding: Any,
+) -> Transformer:
+    """The model of a folder in this format; arguments and errors as of `load_pretrained`."""
+    path = folder / "config.json"
+    made = _model_config(path, config.get("model"), dtype)
+    stored = config.get("placement")
+    if not isinstance(stored, Mapping):
+        raise CheckpointError(f"{path}: placement = {stored!r}; use an object, as it was written")
+    model = declare(made, stored_placement(stored, made, path))
+    shapes, _ = weight.split(model)
+
+    def put(array: Any) -> jax.Array:
+        return jnp.asarray(array) if sharding is None else jax.device_put(array, sharding)
+
+    with open_tensors(weight_files(folder)) as tensors:
+        _check({_name(path): leaf.shape for path, leaf in tree_leaves_with_path(shapes)}, tensors)
+        params = tree_map_with_path(lambda path, _: put(tensors.read(_name(path))), shapes)
+    return with_head(weight.bind(model, params), head, num_labels, sharding)
+
+
+def arrays(model: Transformer) -> Iterator[tuple[str, np.ndarray[Any, Any]]]:
+    """(name, array) of every parameter."""
+    params, _ = weight.split(model)
+    for path, leaf in tree_leaves_with_path(params):
+        yield _name(path), np.asarray(leaf)
+
+
+def _name(path: tuple[Any, ...]) -> str:
+    return ".".join(str(part.key) for part in path)
+
+
+def _check(wanted: dict[str, tuple[int, ...]], tensors: Tensors) -> None:
+    for name, shape in wanted.items():
+        if name not in tensors.shapes:
+            raise CheckpointError(f"the checkpoint has no tensor {name}")
+        if tensors.shapes[name] != shape:
+            raise CheckpointError(
+                f"{name} is {list(tensors.shapes[name])}; config.json makes it {list(shape)}"
+            )
+    for name in sorted(tensors.shapes.keys() - wanted.keys()):
+        raise CheckpointError(f"the checkpoint holds {name}, for which its model has no place")
+
+
+def _model_config(path: Path, saved: Any, dtype: str) -> ModelConfig:
+    known = [field.name for field in dataclasses.fields(ModelConfig)]
+    if not isinstance(saved, Mapping):
+        raise CheckpointError(f"{path}: model = {saved!r}; use an object of a model's settings")
+    for name in saved:
+        if name not in known:
+            raise CheckpointError(
+                f"{path}: model.{name} is not known; another release may have written it"
+            )
+    try:
+        return ModelConfig(**{**saved, "dtype": dtype})
+    except TypeError as error:
+        raise ConfigError(f"{path}: {error}") from error

@@ -1,0 +1,258 @@
+"""Loading and writing checkpoints: a folder of the Hugging Face library, or one of ours."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+from pathlib import Path
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from zoo.checkpoints import pretrained as runs
+from zoo.errors import CheckpointError, ConfigError, choices
+from zoo.hf import own
+from zoo.hf.families import family_of
+from zoo.hf.family import Family
+from zoo.hf.files import locate, read_json, weight_files
+from zoo.hf.tensors import Tensors, open_tensors
+from zoo.hf.weights import Map, Slot, load, slots
+from zoo.layers import weight
+from zoo.models.config import Head, ModelConfig
+from zoo.models.init import initial_params
+from zoo.models.tower import Origin, Transformer
+from zoo.models.transformer import declare
+
+_LOG = logging.getLogger(__name__)
+
+
+def load_pretrained(
+    folder: str | Path,
+    *,
+    head: Head | Literal["auto"] = "auto",
+    num_labels: int | None = None,
+    dtype: str = "float32",
+    sharding: Any = None,
+    step: int | None = None,
+    ignore: tuple[str, ...] = (),
+) -> Transformer:
+    """A model with trained weights.
+
+    Args:
+        folder: a checkpoint of the Hugging Face library (`config.json` with `model.safetensors`,
+            its shards, or `flax_model.msgpack`), one that `save_pretrained` wrote, or a workdir of
+            `zoo train` (its newest sound checkpoint unless `step` is given); a folder, a file://,
+            gs:// or s3:// URL, or a repo id of the hub.
+        head: what stands on the stack; `auto`: what the checkpoint has. Another head is drawn
+            (with seed 0) where the checkpoint has none of its kind; what is new and what is left
+            out is said in a warning.
+        num_labels: classes of a classification head; default: as in the checkpoint.
+        dtype: compute dtype of the model; its parameters are float32 whatever the file holds.
+        sharding: a `jax.sharding.Sharding` for every parameter; default: the default device.
+        ignore: keys of `config.json` that are not known here and change nothing.
+
+    Raises:
+        CheckpointError: when the checkpoint is missing or damaged, when its `config.json` asks for
+            what is not supported, or its tensors do not fit it.
+        ConfigError: on a head that the architecture does not carry, or labels that it has not.
+    """
+    local = locate(folder)
+    config = read_json(local / "config.json")
+    if "config" in config and "model_type" not in config:
+        return runs.load_pretrained(
+            local, step=step, head=head, num_labels=num_labels, dtype=dtype, sharding=sharding
+        )
+    if dtype not in ("float32", "bfloat16"):
+        raise ConfigError(f"dtype = {dtype!r}; use float32 or bfloat16")
+    if step is not None:
+        raise ConfigError(f"step = {step}: {folder} is no workdir of zoo train; leave it out")
+    if config.get("model_type") == own.MODEL_TYPE:
+        return own.load(local, config, head, num_labels, dtype, sharding)
+    if "model_type" not in config:
+        raise CheckpointError(
+            f"{local / 'config.json'} has no model_type, which checkpoints of transformers have, "
+            "and no config, which workdirs of zoo train have"
+        )
+    family = family_of(config)
+    with open_tensors(weight_files(local)) as tensors:
+        named = _named(family, tensors)
+        wanted = family.head(config) if head == "auto" else head
+        settings = family.read(config, ignore=ignore) | {"dtype": dtype}
+        settings |= family.head_fields.get(wanted, {})
+        if wanted == "none" and family.pooler is not None and family.pooler[1] in named.shapes:
+            settings["pooler"] = family.pooler[0]
+        settings |= _labels(config, wanted, num_labels)
+        model = declare(ModelConfig(**settings, head=wanted))
+        params = _parameters(family, model, named, sharding)
+    model = weight.bind(model, params)
+    model.origin = Origin(family.name, str(local), _carried(family, config))
+    return model
+
+
+def _labels(config: dict[str, Any], head: Head, num_labels: int | None) -> dict[str, Any]:
+    classifies = head.endswith("_classification")
+    if num_labels is not None and not classifies:
+        raise ConfigError(f"num_labels = {num_labels}: head = {head!r} has no labels; leave it out")
+    if not classifies:
+        return {}
+    stored = len(config.get("id2label") or {}) or config.get("num_labels") or 2
+    return {"num_labels": num_labels or stored}
+
+
+def _carried(family: Family, config: dict[str, Any]) -> tuple[tuple[str, str], ...]:
+    """Keys that no entry of the family reads, as JSON, for an export to hand on."""
+    read = {name for entry in family.keys for name in entry.defaults()}
+    left = {"architectures", "transformers_version", "torch_dtype", "dtype", "auto_map"}
+    kept = {name: value for name, value in config.items() if name not in read | left}
+    return tuple((name, json.dumps(value)) for name, value in kept.items())
+
+
+def _named(family: Family, tensors: Tensors) -> Tensors:
+    """The same tensors under the names of the family's map: modern, the trunk without prefix."""
+    theirs: dict[str, str] = {}
+    for name in tensors.shapes:
+        modern = name
+        for old, new in family.renamed:
+            if modern.endswith(old):
+                modern = modern.removesuffix(old) + new
+        modern = modern.removeprefix(family.prefix)
+        if modern in theirs:
+            raise CheckpointError(
+                f"the checkpoint holds {name} and {theirs[modern]}: both mean {modern}"
+            )
+        theirs[modern] = name
+    shapes = {modern: tensors.shapes[name] for modern, name in theirs.items()}
+    return Tensors(shapes, lambda modern: tensors.read(theirs[modern]))
+
+
+def _parameters(
+    family: Family, model: Transformer, tensors: Tensors, sharding: Any
+) -> dict[str, Any]:
+    """The model's parameters: the file's, and drawn ones for a head that it does not have."""
+    config = model.config
+    shapes, weights = weight.split(model)
+    found = slots(shapes, weights, _tied_names(family, family.names(config), tensors))
+    unmapped = [slot.place for slot in found if slot.tensor is None and not _of_head(slot)]
+    if unmapped:
+        raise CheckpointError(
+            f"family {family.name} has no place for {choices(unmapped[:5])} of this model"
+        )
+    new = _new_head(found, tensors)
+    if new:
+        _LOG.warning("new, drawn with seed 0: %s", ", ".join(slot.place for slot in new))
+    kept = [slot for slot in found if slot not in new]
+
+    def put(array: np.ndarray[Any, Any]) -> jax.Array:
+        return jnp.asarray(array) if sharding is None else jax.device_put(array, sharding)
+
+    params, used = load(kept, tensors, config, put)
+    _account(family, model, tensors, used)
+    if new:
+        drawn = initial_params(
+            _tree(new, shapes), _tree(new, weights), config, model.placement, jax.random.key(0)
+        )
+        for slot in new:
+            room, leaf = params, drawn
+            for key in slot.path[:-1]:
+                room, leaf = room.setdefault(key, {}), leaf[key]
+            own_leaf = leaf[slot.path[-1]]
+            room[slot.path[-1]] = (
+                own_leaf if sharding is None else jax.device_put(own_leaf, sharding)
+            )
+    return params
+
+
+def _of_head(slot: Slot) -> bool:
+    return slot.path[0] in ("head", "pooler")
+
+
+def _new_head(found: list[Slot], tensors: Tensors) -> list[Slot]:
+    """The head's weights when the checkpoint has none of them or has them for other labels."""
+    head = [slot for slot in found if _of_head(slot)]
+    parts = {room: [slot for slot in head if slot.path[0] == room] for room in ("head", "pooler")}
+    new = []
+    for group in parts.values():
+        known = [slot.tensor is not None and slot.name(None) in tensors.shapes for slot in group]
+        if not any(known) or any(_other_labels(slot, tensors) for slot in group):
+            new += group
+    return new
+
+
+def _other_labels(slot: Slot, tensors: Tensors) -> bool:
+    if slot.tensor is None or "labels" not in slot.weight.axes:
+        return False
+    theirs = tensors.shapes.get(slot.name(None))
+    return theirs is not None and theirs[0] != slot.shape[-1]
+
+
+def _tied_names(family: Family, names: Map, tensors: Tensors) -> Map:
+    """The map with a tied tensor's other name where the file holds it under that alone."""
+    other = {main: alias for alias, main in family.tied.items()}
+    return {
+        place: dataclasses.replace(each, name=other[each.name])
+        if each.name in other
+        and each.name not in tensors.shapes
+        and other[each.name] in tensors.shapes
+        else each
+        for place, each in names.items()
+    }
+
+
+def _account(family: Family, model: Transformer, tensors: Tensors, used: set[str]) -> None:
+    """Refuse a tensor that is neither used nor known to be none of the model's weights."""
+    heads = {each.name for names in family.heads.values() for each in names.values()}
+    heads |= set() if family.pooler is None else {family.pooler[1]}
+    dropped, unknown = [], []
+    for name in sorted(tensors.shapes.keys() - used):
+        main = family.tied.get(name)
+        if main is not None and (main in used or name in used):
+            if model.config.tie_embeddings and not np.array_equal(
+                tensors.read(name), tensors.read(main)
+            ):
+                raise CheckpointError(
+                    f"{name} differs from {main}, which config.json ties to it; set "
+                    "tie_word_embeddings to false in config.json if they are meant to differ"
+                )
+        elif name in family.tied.values() and not model.config.tie_embeddings:
+            continue  # its untied counterpart is what computes
+        elif any(_matches(name, pattern) for pattern in family.ignored):
+            continue
+        elif name in heads or any(name.startswith(_root(each)) for each in heads):
+            dropped.append(name)
+        else:
+            unknown.append(name)
+    if unknown:
+        more = f" and {len(unknown) - 5} more" if len(unknown) > 5 else ""
+        raise CheckpointError(
+            f"the checkpoint holds {choices(unknown[:5])}{more}, for which a {family.name} of this "
+            "config.json has no place"
+        )
+    if dropped:
+        _LOG.warning("left out, not of head = %s: %s", model.config.head, ", ".join(dropped))
+
+
+def _root(name: str) -> str:
+    """`cls.` of `cls.predictions.bias`: what belongs to a head, known by name or not."""
+    return name.split(".")[0] + "."
+
+
+def _matches(name: str, pattern: str) -> bool:
+    import re
+
+    if pattern.endswith("."):
+        return name.startswith(pattern)
+    return re.fullmatch(re.escape(pattern).replace(r"\{\}", r"\d+"), name) is not None
+
+
+def _tree(chosen: list[Slot], tree: dict[str, Any]) -> dict[str, Any]:
+    """A nested dict with some leaves of another."""
+    made: dict[str, Any] = {}
+    for slot in chosen:
+        room, leaf = made, tree
+        for key in slot.path[:-1]:
+            room, leaf = room.setdefault(key, {}), leaf[key]
+        room[slot.path[-1]] = leaf[slot.path[-1]]
+    return made

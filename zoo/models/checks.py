@@ -1,0 +1,187 @@
+"""Which settings of a model cannot work, alone or together."""
+
+from __future__ import annotations
+
+from zoo.errors import ConfigError, choices
+from zoo.models.config import HEADS, ModelConfig
+from zoo.settings import check_types
+
+
+def validate(config: ModelConfig) -> None:
+    """Raise ConfigError at the first value that cannot work."""
+    if not isinstance(config.variant, str):
+        raise ConfigError(
+            f"variant = {config.variant!r}: a config holds a name; register the variant with "
+            "zoo.register_variant, or give it to zoo.create_model"
+        )
+    check_types(config)
+    for field in ("d_model", "num_layers", "num_heads", "image_size", "patch_size", "num_channels"):
+        _positive(field, getattr(config, field))
+    _check_architecture(config)
+    optional = ("vocab_size", "max_length", "num_kv_heads", "head_dim", "d_ff", "window")
+    for field in (*optional, "num_labels", "type_vocab_size"):
+        if getattr(config, field) is not None:
+            _positive(field, getattr(config, field))
+    heads, width = config.num_heads, config.d_model
+    if config.head_dim is None and width % heads:
+        raise ConfigError(
+            f"num_heads = {heads} does not divide d_model = {width}; "
+            f"use {choices(_divisors(width))}, or set head_dim"
+        )
+    sizes = config.sizes()
+    kv_heads = sizes.num_kv_heads
+    if heads % kv_heads:
+        raise ConfigError(
+            f"num_kv_heads = {kv_heads} does not divide num_heads = {heads}; "
+            f"use {choices(_divisors(heads))}"
+        )
+    _check_positions(config)
+    for field in ("dropout", "embedding_dropout", "attention_dropout", "stochastic_depth"):
+        rate = getattr(config, field)
+        if not 0.0 <= rate < 1.0:
+            raise ConfigError(f"{field} = {rate}: a rate lies in [0, 1)")
+    for field in ("norm_eps", "init_std", "rotary_theta"):
+        if not getattr(config, field) > 0.0:
+            raise ConfigError(f"{field} = {getattr(config, field)}: must be above 0")
+    if config.embedding_std is not None and not config.embedding_std > 0.0:
+        raise ConfigError(f"embedding_std = {config.embedding_std}: must be above 0")
+    if not config.window_pattern or set(config.window_pattern) - {"L", "G"}:
+        raise ConfigError(
+            f"window_pattern = {config.window_pattern!r}: use the letters L (local) and G (global)"
+        )
+    if config.window is None and "G" in config.window_pattern:
+        raise ConfigError(
+            f"window_pattern = {config.window_pattern!r} without a window; set window as well"
+        )
+    longest = sizes.max_length
+    if config.window is not None and config.window > longest:
+        raise ConfigError(
+            f"window = {config.window} is longer than max_length = {longest}; use at most {longest}"
+        )
+    for field in ("attention_softcap", "logit_softcap"):
+        cap = getattr(config, field)
+        if cap is not None and not cap > 0.0:
+            raise ConfigError(f"{field} = {cap}: must be above 0, or None for no cap")
+    if config.attention == "fused" and config.attention_softcap is not None:
+        raise ConfigError(
+            f"attention = 'fused' with attention_softcap = {config.attention_softcap}: the fused "
+            "kernels have no cap; use attention = 'auto' or attention_softcap = None"
+        )
+    if config.attention == "fused" and config.attention_dropout:
+        raise ConfigError(
+            f"attention = 'fused' with attention_dropout = {config.attention_dropout}: the fused "
+            "kernels have no dropout; use attention = 'auto' or attention_dropout = 0"
+        )
+
+
+def _check_positions(config: ModelConfig) -> None:
+    head_dim, width = config.sizes().head_dim, config.d_model
+    if not 0.0 < config.rotary_fraction <= 1.0:
+        raise ConfigError(f"rotary_fraction = {config.rotary_fraction}: a share lies in (0, 1]")
+    turned = config.rotary_width()
+    if config.positions == "rotary" and (turned % 2 or not turned):
+        whole = f"head_dim = {head_dim} is odd"
+        part = f"rotary_fraction = {config.rotary_fraction} of head_dim = {head_dim} is {turned}"
+        raise ConfigError(
+            f"{whole if turned == head_dim else part}; rotary positions need an even number above 0"
+        )
+    if config.positions.startswith("sinusoidal") and width % 2:
+        raise ConfigError(f"d_model = {width} is odd; sinusoidal positions need it even")
+    if config.position_offset < 0:
+        raise ConfigError(f"position_offset = {config.position_offset}: must be at least 0")
+    if config.count_positions == "unpadded" and config.pad_id is None:
+        raise ConfigError("count_positions = 'unpadded' without a pad_id; set pad_id as well")
+    # Tokens that are not counted stand one before the first.
+    if config.count_positions != "all" and config.position_offset == 0:
+        raise ConfigError(
+            f"count_positions = {config.count_positions!r} with position_offset = 0: tokens that "
+            "are not counted stand one before the first; use position_offset = 1 or more"
+        )
+    vocabulary = config.sizes().vocab_size
+    if config.pad_id is not None and not 0 <= config.pad_id < vocabulary:
+        raise ConfigError(f"pad_id = {config.pad_id}; ids run from 0 to {vocabulary - 1}")
+
+
+def _check_architecture(config: ModelConfig) -> None:
+    """Refuse what this architecture has no place for, naming what it has."""
+    architecture = config.architecture
+    pairs, vision = architecture == "encoder_decoder", architecture == "vision"
+    if config.head is not None and config.head not in HEADS[architecture]:
+        raise ConfigError(
+            f"head = {config.head!r}: architecture = {architecture!r} carries "
+            f"{choices(HEADS[architecture])}"
+        )
+    for field in ("num_encoder_layers", "num_decoder_layers"):
+        value = getattr(config, field)
+        if value is not None and not pairs:
+            raise ConfigError(
+                f"{field} = {value}: {architecture!r} has one stack; use num_layers, or "
+                "architecture = 'encoder_decoder'"
+            )
+        if value is not None:
+            _positive(field, value)
+    start, vocabulary = config.decoder_start_id, config.sizes().vocab_size
+    if start is not None and not pairs:
+        raise ConfigError(
+            f"decoder_start_id = {start}: {architecture!r} has no target; leave it out, or use "
+            "architecture = 'encoder_decoder'"
+        )
+    if start is not None and not 0 <= start < vocabulary:
+        raise ConfigError(f"decoder_start_id = {start}; ids run from 0 to {vocabulary - 1}")
+    if config.layout == "parallel" and pairs:
+        raise ConfigError(
+            "layout = 'parallel' with architecture = 'encoder_decoder': cross-attention stands "
+            "between attention and MLP; use layout = 'sequential', or another architecture"
+        )
+    if config.type_vocab_size is not None and architecture != "encoder":
+        raise ConfigError(
+            f"type_vocab_size = {config.type_vocab_size}: only an encoder has kinds of token; "
+            "leave it out"
+        )
+    if config.pooler and (architecture != "encoder" or config.pooling != "first"):
+        raise ConfigError(
+            f"pooler = {config.pooler!r}: it stands on the first token of an encoder; use "
+            "architecture = 'encoder' and pooling = 'first', or pooler = None"
+        )
+    head = config.head or HEADS[architecture][0]
+    if config.pooler and head not in ("sequence_classification", "none"):
+        raise ConfigError(
+            f"pooler = {config.pooler!r} with head = {head!r}, which reads every token: use "
+            "head = 'sequence_classification' or 'none', or pooler = None"
+        )
+    if vision:
+        places = config.sizes().max_length
+        if config.max_length not in (None, places):
+            raise ConfigError(
+                f"max_length = {config.max_length} with architecture = 'vision': its images have "
+                f"{places} places; leave it out"
+            )
+        if config.image_size % config.patch_size:
+            raise ConfigError(
+                f"patch_size = {config.patch_size} does not divide image_size = "
+                f"{config.image_size}; use {choices(_divisors(config.image_size))}"
+            )
+        if config.positions == "rotary":
+            raise ConfigError(
+                "positions = 'rotary' with architecture = 'vision': patches have two coordinates; "
+                "use 'learned', 'sinusoidal' or 'none'"
+            )
+        if config.window is not None:
+            raise ConfigError(
+                f"window = {config.window} with architecture = 'vision': patches have two "
+                "coordinates; leave it out"
+            )
+        if config.tie_embeddings:
+            raise ConfigError(
+                "tie_embeddings = True with architecture = 'vision': patches are no words; "
+                "use False"
+            )
+
+
+def _positive(field: str, value: int) -> None:
+    if value < 1:
+        raise ConfigError(f"{field} = {value}: must be at least 1")
+
+
+def _divisors(number: int) -> list[int]:
+    return [n for n in range(1, number + 1) if number % n == 0]

@@ -1,0 +1,95 @@
+"""From a config with open fields to one without, and to the placement of its variant."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from zoo.errors import ConfigError, choices
+from zoo.models.checks import validate
+from zoo.models.config import HEADS, ModelConfig
+from zoo.variants.placement import Placement, Presence
+from zoo.variants.registry import get_variant
+from zoo.variants.variant import SUBLAYERS, Variant
+
+
+def resolve(config: ModelConfig, placement: Placement | None = None) -> ModelConfig:
+    """The same config with nothing left open.
+
+    Args:
+        placement: of this architecture and depth; default: `place(config)`.
+
+    Raises:
+        ConfigError: on a value, or a combination of values, that cannot work.
+        VariantError: when the variant is not known or its options are wrong.
+    """
+    validate(config)
+    placement = place(config) if placement is None else placement
+    name = placement.variant
+    if [own for own, _ in placement.stacks] != list(SUBLAYERS[config.architecture]):
+        raise ConfigError(
+            f"architecture = {config.architecture!r}: this placement of {name} is of "
+            f"{choices(own for own, _ in placement.stacks)}; use an architecture with these stacks"
+        )
+    for own, stack in placement.stacks:
+        depth = config.depth("encoder" if own == "encoder" else "decoder")
+        if len(stack.layers) != depth:
+            raise ConfigError(
+                f"num_layers = {depth}: this placement of {name} has "
+                f"{len(stack.layers)} layers; use that"
+            )
+    qk_norm = _qk_norm(config, placement, name)
+    if config.qk_norm_over != "head" and not qk_norm:
+        raise ConfigError(
+            f"qk_norm_over = {config.qk_norm_over!r} without qk_norm; set qk_norm = True as well"
+        )
+    # A variant asks the same of the ends of both stacks.
+    ends, pairs = placement.stacks[0][1], config.architecture == "encoder_decoder"
+    return dataclasses.replace(
+        config,
+        variant=name,
+        embedding_norm=_end("embedding_norm", config.embedding_norm, ends.embedding_norm, name),
+        final_norm=_end("final_norm", config.final_norm, ends.final_norm, name),
+        qk_norm=qk_norm,
+        head=config.head or HEADS[config.architecture][0],
+        num_encoder_layers=config.depth("encoder") if pairs else None,
+        num_decoder_layers=config.depth("decoder") if pairs else None,
+        decoder_start_id=(config.decoder_start_id or 0) if pairs else None,
+        **dataclasses.asdict(config.sizes()),
+    )
+
+
+def place(config: ModelConfig, variant: Variant | None = None) -> Placement:
+    """The placement of this architecture at this depth; of `config.variant` unless one is given.
+
+    Raises:
+        ConfigError, VariantError: as `resolve`.
+    """
+    validate(config)
+    chosen = get_variant(config.variant) if variant is None else variant
+    return chosen.resolve(
+        config.architecture,
+        num_encoder_layers=config.depth("encoder"),
+        num_decoder_layers=config.depth("decoder"),
+        d_model=config.d_model,
+        d_ff=config.sizes().d_ff,
+        num_heads=config.num_heads,
+        head_dim=config.sizes().head_dim,
+        layout=config.layout,
+    )
+
+
+def _end(field: str, value: bool | None, presence: Presence, variant: str) -> bool:
+    if presence == "required" and value is False:
+        raise ConfigError(f"{field} = False: {variant} needs it; leave it out or set it to True")
+    if presence == "forbidden" and value is True:
+        raise ConfigError(f"{field} = True: {variant} forbids it; leave it out or set it to False")
+    return presence == "required" if value is None else value
+
+
+def _qk_norm(config: ModelConfig, placement: Placement, variant: str) -> bool:
+    sites = [site for _, stack in placement.stacks for layer in stack.layers for site in layer]
+    asked = {site.qk_norm for site in sites} - {None}
+    if config.qk_norm is not None and asked and config.qk_norm not in asked:
+        needs = "needs" if True in asked else "forbids"
+        raise ConfigError(f"qk_norm = {config.qk_norm}: {variant} {needs} it; leave it out")
+    return bool(config.qk_norm) if config.qk_norm is not None else True in asked
