@@ -166,7 +166,7 @@ def draw(rows: dict[tuple[str, int], Row], plateau: float) -> None:
     axes.set_ylim(-1, len(names))
     axes.set_xlabel("held-out loss, nats a byte (x: diverged)")
     axes.grid(axis="y", lw=0.3)
-    axes.legend(fontsize=8, loc="lower left")
+    axes.legend(fontsize=8, loc="upper right")
     figure.savefig(PICTURE, dpi=120)
 
 
