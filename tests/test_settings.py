@@ -103,7 +103,11 @@ def test_a_residual_refuses_an_unknown_norm() -> None:
 @pytest.mark.parametrize(
     ("field", "value", "message"),
     [
-        ("positions", "rotory", "(did you mean rotary?); use learned, sinusoidal, rotary or none"),
+        (
+            "positions",
+            "rotory",
+            "(did you mean rotary?); use learned, sinusoidal, sinusoidal_halves, rotary or none",
+        ),
         ("norm", "layernorm", "(did you mean layer_norm, "),
         ("dtype", "float16", "use float32 or bfloat16"),
         ("init", "kaiming", "use xavier_normal, xavier_uniform or normal"),

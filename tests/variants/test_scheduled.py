@@ -13,7 +13,7 @@ import pytest
 from zoo.errors import VariantError
 from zoo.layers import weight
 from zoo.models.config import ModelConfig
-from zoo.models.stack import _numbers
+from zoo.models.inputs import _numbers
 from zoo.models.transformer import Transformer, build
 from zoo.variants.placement import Multiplier, Site, StackPlacement
 from zoo.variants.registry import get_variant
