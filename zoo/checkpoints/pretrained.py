@@ -66,8 +66,7 @@ def with_head(
         ConfigError: on a head that the architecture does not carry, or labels that it has not.
     """
     own = model.config.head if head == "auto" else head
-    if num_labels is not None and (own is None or not own.endswith("_classification")):
-        raise ConfigError(f"num_labels = {num_labels}: head = {own!r} has no labels; leave it out")
+    check_labels(own, num_labels)
     labels = model.config.num_labels if num_labels is None else num_labels
     config = dataclasses.replace(model.config, head=own, num_labels=labels)
     if config == model.config:
@@ -83,6 +82,12 @@ def with_head(
     return weight.bind(made, {name: kept[name] for name in shapes if name not in new} | drawn)
 
 
+def check_labels(head: Head | None, num_labels: int | None) -> None:
+    """Raise ConfigError where labels are counted for a head that has none."""
+    if num_labels is not None and (head is None or not head.endswith("_classification")):
+        raise ConfigError(f"num_labels = {num_labels}: head = {head!r} has no labels; leave it out")
+
+
 def load_run(
     folder: str | Path,
     *,
@@ -93,7 +98,7 @@ def load_run(
     """(the model with its schedules, the step of its weights); as `load_pretrained`."""
     if dtype not in _DTYPES:
         raise CheckpointError(f"dtype = {dtype!r}; use {choices(_DTYPES)}")
-    config = _model_config(folder, dtype)
+    config = model_config(read_config(folder).get("model"), Path(folder) / "config.json", dtype)
     with Checkpoints(Path(folder) / "checkpoints", read_only=True) as checkpoints:
         # A warning is on the terminal unless the caller has said where warnings go.
         warn = logging.getLogger(__name__).warning
@@ -129,16 +134,15 @@ def stored_placement(stored: Mapping[str, Any], config: ModelConfig, path: Path)
         ) from error
 
 
-def _model_config(folder: str | Path, dtype: str) -> ModelConfig:
-    saved = read_config(folder).get("model")
+def model_config(saved: Any, path: Path, dtype: str) -> ModelConfig:
+    """The settings of a model that were saved in a file, with another compute dtype."""
     known = [field.name for field in dataclasses.fields(ModelConfig)]
     if not isinstance(saved, Mapping):
-        raise CheckpointError(f"{Path(folder) / 'config.json'} describes no model")
+        raise CheckpointError(f"{path} describes no model")
     for name in saved:
         if name not in known:
             raise CheckpointError(
-                f"{Path(folder) / 'config.json'} has an unknown setting model.{name}; "
-                "another release may have written it"
+                f"{path} has an unknown setting model.{name}; another release may have written it"
             )
     return ModelConfig(**{**saved, "dtype": dtype})
 

@@ -14,16 +14,15 @@ from pathlib import Path
 from typing import Any, Literal
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import tree_leaves_with_path, tree_map_with_path
 
-from zoo.checkpoints.pretrained import stored_placement, with_head
-from zoo.errors import CheckpointError, ConfigError
+from zoo.checkpoints.pretrained import model_config, stored_placement, with_head
+from zoo.errors import CheckpointError
 from zoo.hf.files import weight_files
 from zoo.hf.tensors import Tensors, open_tensors
 from zoo.layers import weight
-from zoo.models.config import Head, ModelConfig
+from zoo.models.config import Head
 from zoo.models.transformer import Transformer, declare
 
 MODEL_TYPE = "postnorm_zoo"
@@ -48,19 +47,18 @@ def load(
 ) -> Transformer:
     """The model of a folder in this format; arguments and errors as of `load_pretrained`."""
     path = folder / "config.json"
-    made = _model_config(path, config.get("model"), dtype)
+    made = model_config(config.get("model"), path, dtype)
     stored = config.get("placement")
     if not isinstance(stored, Mapping):
         raise CheckpointError(f"{path}: placement = {stored!r}; use an object, as it was written")
     model = declare(made, stored_placement(stored, made, path))
     shapes, _ = weight.split(model)
 
-    def put(array: Any) -> jax.Array:
-        return jnp.asarray(array) if sharding is None else jax.device_put(array, sharding)
-
     with open_tensors(weight_files(folder)) as tensors:
         _check({_name(path): leaf.shape for path, leaf in tree_leaves_with_path(shapes)}, tensors)
-        params = tree_map_with_path(lambda path, _: put(tensors.read(_name(path))), shapes)
+        params = tree_map_with_path(
+            lambda path, _: jax.device_put(tensors.read(_name(path)), sharding), shapes
+        )
     return with_head(weight.bind(model, params), head, num_labels, sharding)
 
 
@@ -85,18 +83,3 @@ def _check(wanted: dict[str, tuple[int, ...]], tensors: Tensors) -> None:
             )
     for name in sorted(tensors.shapes.keys() - wanted.keys()):
         raise CheckpointError(f"the checkpoint holds {name}, for which its model has no place")
-
-
-def _model_config(path: Path, saved: Any, dtype: str) -> ModelConfig:
-    known = [field.name for field in dataclasses.fields(ModelConfig)]
-    if not isinstance(saved, Mapping):
-        raise CheckpointError(f"{path}: model = {saved!r}; use an object of a model's settings")
-    for name in saved:
-        if name not in known:
-            raise CheckpointError(
-                f"{path}: model.{name} is not known; another release may have written it"
-            )
-    try:
-        return ModelConfig(**{**saved, "dtype": dtype})
-    except TypeError as error:
-        raise ConfigError(f"{path}: {error}") from error

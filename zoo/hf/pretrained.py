@@ -5,12 +5,13 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
+import re
 from pathlib import Path
 from typing import Any, Literal
 
 import jax
-import jax.numpy as jnp
 import numpy as np
+from flax.traverse_util import flatten_dict, unflatten_dict
 
 from zoo.checkpoints import pretrained as runs
 from zoo.errors import CheckpointError, ConfigError, choices
@@ -93,10 +94,8 @@ def load_pretrained(
 
 
 def _labels(config: dict[str, Any], head: Head, num_labels: int | None) -> dict[str, Any]:
-    classifies = head.endswith("_classification")
-    if num_labels is not None and not classifies:
-        raise ConfigError(f"num_labels = {num_labels}: head = {head!r} has no labels; leave it out")
-    if not classifies:
+    runs.check_labels(head, num_labels)
+    if not head.endswith("_classification"):
         return {}
     stored = len(config.get("id2label") or {}) or config.get("num_labels") or 2
     return {"num_labels": num_labels or stored}
@@ -144,25 +143,14 @@ def _parameters(
     if new:
         _LOG.warning("new, drawn with seed 0: %s", ", ".join(slot.place for slot in new))
     kept = [slot for slot in found if slot not in new]
-
-    def put(array: np.ndarray[Any, Any]) -> jax.Array:
-        return jnp.asarray(array) if sharding is None else jax.device_put(array, sharding)
-
-    params, used = load(kept, tensors, config, put)
+    params, used = load(kept, tensors, config, sharding)
     _account(family, model, tensors, used)
     if new:
         drawn = initial_params(
             _tree(new, shapes), _tree(new, weights), config, model.placement, jax.random.key(0)
         )
-        for slot in new:
-            room, leaf = params, drawn
-            for key in slot.path[:-1]:
-                room, leaf = room.setdefault(key, {}), leaf[key]
-            own_leaf = leaf[slot.path[-1]]
-            room[slot.path[-1]] = (
-                own_leaf if sharding is None else jax.device_put(own_leaf, sharding)
-            )
-    return params
+        params |= flatten_dict(jax.device_put(drawn, sharding))
+    return unflatten_dict(params)
 
 
 def _of_head(slot: Slot) -> bool:
@@ -240,8 +228,6 @@ def _root(name: str) -> str:
 
 
 def _matches(name: str, pattern: str) -> bool:
-    import re
-
     if pattern.endswith("."):
         return name.startswith(pattern)
     return re.fullmatch(re.escape(pattern).replace(r"\{\}", r"\d+"), name) is not None
@@ -249,10 +235,5 @@ def _matches(name: str, pattern: str) -> bool:
 
 def _tree(chosen: list[Slot], tree: dict[str, Any]) -> dict[str, Any]:
     """A nested dict with some leaves of another."""
-    made: dict[str, Any] = {}
-    for slot in chosen:
-        room, leaf = made, tree
-        for key in slot.path[:-1]:
-            room, leaf = room.setdefault(key, {}), leaf[key]
-        room[slot.path[-1]] = leaf[slot.path[-1]]
-    return made
+    flat = flatten_dict(tree)
+    return unflatten_dict({slot.path: flat[slot.path] for slot in chosen})

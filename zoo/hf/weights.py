@@ -123,32 +123,29 @@ def place_of(path: tuple[str, ...], weight: Weight) -> str:
 
 
 def load(
-    found: list[Slot], tensors: Tensors, config: ModelConfig, place: Callable[[Array], jax.Array]
-) -> tuple[dict[str, Any], set[str]]:
-    """(parameters, names of the tensors that were used).
+    found: list[Slot], tensors: Tensors, config: ModelConfig, sharding: Any
+) -> tuple[dict[tuple[str, ...], jax.Array], set[str]]:
+    """(parameters by path, names of the tensors that were used).
 
     Every shape is held against the files' before anything is allocated; then weight by weight.
 
     Args:
         found: with a tensor each.
-        place: puts a finished weight where it will live.
+        sharding: of every weight; None: the default device.
 
     Raises:
         CheckpointError: naming the tensors that are missing or have another shape.
     """
     parts = _parts(found)
     used = _check(found, parts, tensors, config)
-    params: dict[str, Any] = {}
+    params: dict[tuple[str, ...], jax.Array] = {}
     for slot in found:
         assert slot.tensor is not None
         array = np.empty(slot.shape, np.float32)
         for row, layer in enumerate(slot.layers()):
             target = array[row] if slot.weight.stacked else array
             target[...] = _ours(slot, parts, tensors.read(slot.name(layer)), config)
-        room = params
-        for key in slot.path[:-1]:
-            room = room.setdefault(key, {})
-        room[slot.path[-1]] = place(array)
+        params[slot.path] = jax.device_put(array, sharding)
     return params, used
 
 
