@@ -6,8 +6,9 @@
 
 A decoder of width 64 reads the source of the Python standard library, 4 x 128 bytes a step: 6 and
 24 layers for 200 steps, 96 layers for 100. Warm-up, rate, schedule and clipping come from each
-variant's recipe. One line a finished run goes to results/depths.jsonl, and runs that have one
-are skipped, so the command may be stopped at any time.
+variant's recipe. What ends no better than the frequencies of bytes is run again for four times as
+many steps: is it slow, or stuck? One line a finished run goes to results/depths.jsonl, and runs
+that have one are skipped, so the command may be stopped at any time.
 """
 
 from __future__ import annotations
@@ -32,18 +33,18 @@ ROOT = Path(__file__).resolve().parent.parent
 TABLE = Table(ROOT / "results" / "depths.jsonl")
 PAGE, PICTURE = ROOT / "docs" / "depths.md", ROOT / "docs" / "depths.png"
 STEPS = {6: 200, 24: 200, 96: 100}  # by number of layers
+LONGER = 4  # times as many, for what is on the plateau by then
 DATA = DataConfig(batch_size=4, length=128)
 # Nats a byte by which a run must beat the frequencies of single bytes to count as training.
 LEARNS = 0.1
 
 
-def config(variant: str, num_layers: int, workdir: str) -> TrainConfig:
-    steps = STEPS[num_layers]
+def config(variant: str, num_layers: int, steps: int, workdir: str) -> TrainConfig:
     return TrainConfig(
         workdir=workdir,
         steps=steps,
         log_every=1,
-        eval_every=steps,
+        eval_every=STEPS[num_layers],
         eval_batches=32,
         sample_tokens=0,
         tensorboard=False,
@@ -53,19 +54,23 @@ def config(variant: str, num_layers: int, workdir: str) -> TrainConfig:
     )
 
 
-def run(variant: str, num_layers: int) -> Row:
+def run(variant: str, num_layers: int, steps: int) -> Row:
     """One training run as a row; losses are nats a byte, the final one on held-out text."""
-    print(f"\n== {variant}, {num_layers} layers", flush=True)
-    summary, metrics, columns = finished_run(lambda folder: config(variant, num_layers, folder))
+    print(f"\n== {variant}, {num_layers} layers, {steps} steps", flush=True)
+    summary, metrics, columns = finished_run(
+        lambda folder: config(variant, num_layers, steps, folder)
+    )
     losses = [row["loss"] for row in metrics if "loss" in row]
+    held_out = [row["eval_loss"] for row in metrics if "eval_loss" in row]
     return {
         "variant": variant,
         "num_layers": num_layers,
-        "steps": STEPS[num_layers],
+        "steps": steps,
         "status": summary["status"],
         "start_loss": losses[0] if losses else None,
         "final_loss": summary.get("eval_loss"),
         "max_grad_norm": max((row["grad_norm"] for row in metrics), default=None),
+        **({} if steps == STEPS[num_layers] else {"eval_losses": held_out}),
         **columns,
     }
 
@@ -95,13 +100,23 @@ def settings() -> Iterator[tuple[str, int]]:
             yield variant, num_layers
 
 
-def found() -> dict[tuple[str, int], Row]:
-    """The valid rows by variant and depth."""
-    rows = {(v, n): TABLE.find(config(v, n, "any")) for v, n in settings()}
+Rows = dict[tuple[str, int], Row]  # by variant and depth
+
+
+def found() -> Rows:
+    """The valid rows of the usual length."""
+    rows = {(v, n): TABLE.find(config(v, n, STEPS[n], "any")) for v, n in settings()}
     return {key: row for key, row in rows.items() if row is not None}
 
 
-def page(rows: dict[tuple[str, int], Row], plateau: float) -> str:
+def stuck(rows: Rows, plateau: float) -> Iterator[tuple[str, int, int]]:
+    """(variant, layers, steps) of the longer runs."""
+    for (variant, depth), row in rows.items():
+        if verdict(row, plateau) == "plateau":
+            yield variant, depth, LONGER * STEPS[depth]
+
+
+def page(rows: Rows, longer: Rows, plateau: float) -> str:
     """docs/depths.md."""
     lines = [
         "# Every placement at three depths",
@@ -124,7 +139,27 @@ def page(rows: dict[tuple[str, int], Row], plateau: float) -> str:
         cells = [_cell(rows.get((variant, n)), plateau) for n in STEPS]
         lines.append(f"| `{variant}` | {' | '.join(cells)} |")
     lines += ["", f"![Held-out loss of every variant at three depths]({PICTURE.name})", ""]
-    return "\n".join(lines)
+    return "\n".join(lines + _longer(longer, plateau))
+
+
+def _longer(rows: Rows, plateau: float) -> list[str]:
+    """The section on what was on the plateau: held-out loss at each quarter of a longer run."""
+    lines = [
+        "## Slow, or stuck?",
+        "",
+        f"What is on the plateau above, run again for {LONGER} times as many steps, its schedule",
+        "stretched with it: held-out loss after each quarter. It leaves the plateau if it ends at",
+        f"least {LEARNS} nats below it.",
+        "",
+        "| variant | layers | steps | held-out loss | at the end |",
+        "|---|---|---|---|---|",
+    ]
+    words = {"trains": "leaves", "plateau": "**stays**", "diverged": "**diverged**"}
+    for (variant, depth), row in rows.items():
+        losses = " → ".join(f"{loss:.3g}" for loss in row["eval_losses"])
+        said = words[verdict(row, plateau)]
+        lines.append(f"| `{variant}` | {depth} | {row['steps']} | {losses} | {said} |")
+    return [*lines, ""]
 
 
 def _cell(row: Row | None, plateau: float) -> str:
@@ -139,7 +174,7 @@ def _cell(row: Row | None, plateau: float) -> str:
     return words if said == "trains" else f"**{said}** {words}"
 
 
-def draw(rows: dict[tuple[str, int], Row], plateau: float) -> None:
+def draw(rows: Rows, plateau: float) -> None:
     """docs/depths.png: a line a variant, a dot a depth, sorted by the deepest."""
     from matplotlib.figure import Figure
 
@@ -170,18 +205,30 @@ def draw(rows: dict[tuple[str, int], Row], plateau: float) -> None:
     figure.savefig(PICTURE, dpi=120)
 
 
+def _ensure(variant: str, depth: int, steps: int) -> Row:
+    return TABLE.ensure(config(variant, depth, steps, "any"), lambda: run(variant, depth, steps))
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--page", action="store_true", help="only write page and picture")
     parser.add_argument("--again", type=int, metavar="N", help="re-run N rows, compare")
     options = parser.parse_args()
     if options.again:
-        return TABLE.again(options.again, lambda row: run(row["variant"], row["num_layers"]))
+        return TABLE.again(
+            options.again, lambda row: run(row["variant"], row["num_layers"], row["steps"])
+        )
     if not options.page:
         for variant, depth in settings():
-            TABLE.ensure(config(variant, depth, "any"), lambda: run(variant, depth))  # noqa: B023
+            _ensure(variant, depth, STEPS[depth])
     rows, plateau = found(), frequencies()
-    PAGE.write_text(page(rows, plateau))
+    longer = {}
+    for variant, depth, steps in stuck(rows, plateau):
+        one = (variant, depth, steps)
+        row = TABLE.find(config(*one, "any")) if options.page else _ensure(*one)
+        if row is not None:
+            longer[variant, depth] = row
+    PAGE.write_text(page(rows, longer, plateau))
     draw(rows, plateau)
     print(f"{PAGE.read_text()}\nwrote {PAGE.relative_to(ROOT)} and {PICTURE.relative_to(ROOT)}")
     return 0
