@@ -3,7 +3,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help train test test-all check format ci clean
+.PHONY: help train test test-all parity check format ci clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -21,10 +21,14 @@ train: $(READY) ## train the default config on the Python standard library's sou
 	$(BIN)/python train.py --config configs/default.py --workdir runs/default
 
 test: $(READY) ## the default test suite: no torch, no network
-	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not slow"
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not slow and not parity"
 
 test-all: $(READY) ## the slow tests too
-	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not parity"
+
+parity: $(READY) ## against torch, transformers and sentence-transformers, which are installed first
+	$(BIN)/pip install --quiet torch==2.13.0 && $(BIN)/pip install --quiet --editable '.[parity]'
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m parity
 
 check: $(READY) ## format, lint and types; changes nothing
 	$(BIN)/ruff format --check .

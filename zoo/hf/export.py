@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 
 from zoo.errors import CheckpointError, choices
-from zoo.hf import own
+from zoo.hf import own, sentence
 from zoo.hf.families import families
-from zoo.hf.family import Family
+from zoo.hf.family import Family, class_head
 from zoo.hf.files import TOKENIZER_FILES
 from zoo.hf.keys import CannotExpress
 from zoo.hf.weights import save, slots
@@ -80,6 +80,8 @@ def save_pretrained(
     try:
         _write_tensors(tensors, beside, shard_bytes)
         (beside / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+        if model.config.head == "sentence_embedding" and config["model_type"] != own.MODEL_TYPE:
+            sentence.write(model.config, beside)
         _carry_tokenizer(model, beside)
         os.chmod(beside, 0o755)  # a temporary folder is for its owner alone
         if target.exists():
@@ -130,14 +132,16 @@ def _expressed(
         CannotExpress: naming what the family has no words for.
     """
     config = model.config
-    head = config.head or "none"
-    if head not in family.classes.values():
+    head, of_class = config.head or "none", class_head(config)
+    if of_class not in family.classes.values():
         raise CannotExpress(
             f"head = {head!r}: it has {choices(dict.fromkeys(family.classes.values()))}"
         )
     written = family.write(config)
     read = family.read(written) | family.head_fields.get(head, {})
     read |= {name: getattr(config, name) for name in (*_FREE, "num_labels", "head")}
+    if head == "sentence_embedding":
+        read |= {"pooling": config.pooling, "unit_vectors": config.unit_vectors}
     if head == "none" and family.pooler is not None:
         read["pooler"] = config.pooler if config.pooler == family.pooler[0] else None
     again = resolve(ModelConfig(**read))
@@ -158,7 +162,7 @@ def _expressed(
         written |= _labels(written, config.num_labels or 0)
     # Only the trunk stands behind the prefix.
     trunk = {each.name for each in family.weights.values()}
-    prefix = "" if head == "none" else family.prefix
+    prefix = "" if of_class == "none" else family.prefix
     full = (
         (prefix + name if template in trunk else name, array)
         for template, name, array in save(found, shapes, config)

@@ -13,6 +13,12 @@ from zoo.layers.mlp import Activation
 from zoo.models.config import Head, ModelConfig
 
 
+def class_head(config: ModelConfig) -> Head:
+    """The head of the class that a model is of there: a sentence encoder is a bare trunk."""
+    head = config.head or "none"
+    return "none" if head == "sentence_embedding" else head
+
+
 @dataclasses.dataclass(frozen=True)
 class Family:
     """One `model_type`.
@@ -84,8 +90,7 @@ class Family:
         Raises:
             CannotExpress: where the family has no words for a setting.
         """
-        head = config.head or "none"
-        names = [name for name, own in self.classes.items() if own == head]
+        names = [name for name, own in self.classes.items() if own == class_head(config)]
         fields = {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
         written = write_keys(self.keys, fields)
         return {"model_type": self.name, "architectures": names[:1]} | written

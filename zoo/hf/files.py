@@ -67,6 +67,9 @@ def _from_url(url: str) -> Path:
         for pattern in _WANTED:
             for file in remote.glob(pattern):
                 file.copy(local / file.name)
+        for file in remote.glob("*/config.json"):  # a sentence encoder's way to pool
+            (local / file.parent.name).mkdir()
+            file.copy(local / file.parent.name / file.name)
     except (OSError, ImportError, ValueError) as error:
         if isinstance(error, CheckpointError):
             raise

@@ -15,7 +15,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from zoo.checkpoints import pretrained as runs
 from zoo.errors import CheckpointError, ConfigError, choices
-from zoo.hf import own
+from zoo.hf import own, sentence
 from zoo.hf.families import family_of
 from zoo.hf.family import Family
 from zoo.hf.files import locate, read_json, weight_files
@@ -47,9 +47,10 @@ def load_pretrained(
             its shards, or `flax_model.msgpack`), one that `save_pretrained` wrote, or a workdir of
             `zoo train` (its newest sound checkpoint unless `step` is given); a folder, a file://,
             gs:// or s3:// URL, or a repo id of the hub.
-        head: what stands on the stack; `auto`: what the checkpoint has. Another head is drawn
-            (with seed 0) where the checkpoint has none of its kind; what is new and what is left
-            out is said in a warning.
+        head: what stands on the stack; `auto`: what the checkpoint has (in a folder of
+            sentence-transformers `sentence_embedding`). Another head is drawn (with seed 0) where
+            the checkpoint has none of its kind; what is new and what is left out is said in a
+            warning.
         num_labels: classes of a classification head; default: as in the checkpoint.
         dtype: compute dtype of the model; its parameters are float32 whatever the file holds.
         sharding: a `jax.sharding.Sharding` for every parameter; default: the default device.
@@ -80,17 +81,24 @@ def load_pretrained(
     family = family_of(config)
     with open_tensors(weight_files(local)) as tensors:
         named = _named(family, tensors)
-        wanted = family.head(config) if head == "auto" else head
+        wanted = _head(family, config, local) if head == "auto" else head
         settings = family.read(config, ignore=ignore) | {"dtype": dtype}
         settings |= family.head_fields.get(wanted, {})
         if wanted == "none" and family.pooler is not None and family.pooler[1] in named.shapes:
             settings["pooler"] = family.pooler[0]
+        if wanted == "sentence_embedding":
+            settings |= sentence.read(local)
         settings |= _labels(config, wanted, num_labels)
         model = declare(ModelConfig(**settings, head=wanted))
         params = _parameters(family, model, named, sharding)
     model = weight.bind(model, params)
     model.origin = Origin(family.name, str(local), _carried(family, config))
     return model
+
+
+def _head(family: Family, config: dict[str, Any], folder: Path) -> Head:
+    own = family.head(config)
+    return "sentence_embedding" if own == "none" and sentence.is_sentence_encoder(folder) else own
 
 
 def _labels(config: dict[str, Any], head: Head, num_labels: int | None) -> dict[str, Any]:

@@ -17,13 +17,21 @@ Head = Literal[
     "sequence_classification",
     "token_classification",
     "span",
+    "sentence_embedding",
     "image_classification",
     "none",
 ]
 # The heads that an architecture can carry, its usual one first.
 HEADS: dict[Architecture, tuple[Head, ...]] = {
     "decoder": ("language_model", "sequence_classification", "token_classification", "none"),
-    "encoder": ("masked_lm", "sequence_classification", "token_classification", "span", "none"),
+    "encoder": (
+        "masked_lm",
+        "sequence_classification",
+        "token_classification",
+        "span",
+        "sentence_embedding",
+        "none",
+    ),
     "encoder_decoder": ("language_model", "none"),
     "vision": ("image_classification", "none"),
 }
@@ -71,6 +79,8 @@ class ModelConfig:
     """Classes of a classification head; default 2, or in training what the text has."""
     pooling: Literal["first", "mean"] = "first"
     """The vector of a sequence: the first token's (in vision an own class token), or the mean."""
+    unit_vectors: bool = True
+    """Scale sentence embeddings to length 1."""
     pooler: Activation | None = None
     """A dense layer on the vector of a sequence and its activation (BERT's: tanh); None: none."""
     decoder_start_id: int | None = None

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from zoo.errors import ConfigError
 from zoo.layers.embeddings import Embedding
 from zoo.layers.linear import dropout, fold
+from zoo.layers.norms import unit
 from zoo.models.config import ModelConfig
 from zoo.models.heads import Classifier, MaskedLMHead, Pooler, VocabularyHead, mean_of_tokens
 from zoo.models.stack import Measure, Taps, owned
@@ -58,7 +59,7 @@ class TextModel(Transformer, Tower):
         Returns:
             [batch, length, vocab] of a language model; [batch, labels] of a sequence
             classifier, [batch, length, labels] of a token classifier, [batch, length, 2] of a
-            span head; without a head `hidden`.
+            span head, [batch, d_model] vectors of a sentence encoder; without a head `hidden`.
 
         Raises:
             ConfigError: when the tokens are not [batch, length], or longer than `max_length`.
@@ -119,6 +120,9 @@ class TextModel(Transformer, Tower):
                 return self.head(dropout(hidden, rate, key))
             case "sequence_classification":
                 return self.head(dropout(self.pooled(hidden, attention_mask), rate, key))
+            case "sentence_embedding":
+                vector = self.pooled(hidden, attention_mask).astype(jnp.float32)
+                return unit(vector) if self.config.unit_vectors else vector
             case _:
                 return hidden
 

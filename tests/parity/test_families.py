@@ -1,0 +1,51 @@
+"""Every family against the installed transformers: in, and out again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import zoo
+from tests.hf.cases import NEW_TOKENS, all_cases, prompt
+from tests.hf.test_families import TOLERANCE, call, kept
+from zoo.hf.families import families
+
+pytest.importorskip("transformers")
+CASES = all_cases()
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_in_and_out_again(name: str, tmp_path: Path) -> None:
+    import transformers
+    from _hf_reference import make, run
+
+    case = CASES[name]
+    theirs = make(case)
+    theirs.save_pretrained(tmp_path / "theirs")
+    expected = run(theirs, case)
+
+    ours = zoo.load_pretrained(tmp_path / "theirs")
+    np.testing.assert_allclose(
+        kept(case, call(ours, case)),
+        kept(case, expected["output"]),
+        atol=TOLERANCE,
+        rtol=TOLERANCE,
+    )
+    if case.generates:
+        given = prompt(case)
+        written = zoo.generate(
+            ours, given["input_ids"], given["attention_mask"], max_new_tokens=NEW_TOKENS
+        )
+        np.testing.assert_array_equal(written, expected["tokens"])
+
+    zoo.save_pretrained(ours, tmp_path / "ours")
+    cls = getattr(transformers, case.cls)
+    again, report = cls.from_pretrained(tmp_path / "ours", output_loading_info=True)
+    # An untied head leaves what it is tied to otherwise without a use.
+    missing = set(report.pop("missing_keys")) - set(
+        families()[theirs.config.model_type].tied.values()
+    )
+    assert not missing and not any(report.values()), (missing, report)
+    np.testing.assert_array_equal(run(again.eval(), case)["output"], expected["output"])
