@@ -103,7 +103,7 @@ def test_train_help_shows_the_defaults_of_the_config_file(run_zoo: Zoo, tmp_path
         (["describe", "post_norm", "--num-encoder-layers", "3"], "one stack"),
         (["describe", "post_norm", "--json=perhaps"], "use true or false"),
         (["list", "variant"], "did you mean variants"),
-        (["list", "zebras"], "use variants, models or tasks"),
+        (["list", "zebras"], "use variants, models, families or tasks"),
         (["trian"], "did you mean train"),
         (["train", "--config", "nowhere.py"], "nowhere.py"),
         (["train", "--config"], "the value is missing"),
@@ -164,6 +164,20 @@ def test_list_prints_a_line_a_name(run_zoo: Zoo) -> None:
         lines = run_zoo("list", what)[1].splitlines()
         assert [line.split()[0] for line in lines] == ["name", *names]
     assert "language_model" in run_zoo("list", "tasks")[1]
+
+
+def test_list_families_says_what_is_read_and_written(run_zoo: Zoo) -> None:
+    code, out, _ = run_zoo("list", "families", "--json")
+    assert code == 0
+    entries = {entry["name"]: entry for entry in json.loads(out)}
+    assert list(entries) == zoo.list_families()
+    assert "encoder" in entries["bert"]["architectures"]
+    assert entries["bert"]["variants"] == ["post_norm"]
+    assert entries["bert"]["classes"]["BertForMaskedLM"] == "masked_lm"
+    assert "span" in entries["bert"]["heads"]
+    assert all(each["architectures"] and each["variants"] for each in entries.values())
+    lines = run_zoo("list", "families")[1].splitlines()
+    assert [line.split()[0] for line in lines] == ["name", *entries]
 
 
 def test_describe_folds_hyphens_in_names_flags_and_choices(run_zoo: Zoo) -> None:

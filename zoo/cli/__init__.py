@@ -21,7 +21,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "diagnose": ("diagnose", "what flows through each sublayer, and what a step does to it"),
     "data": ("data", "show the text that a config trains on, as the model will see it"),
     "describe": ("describe", "one norm placement in full: wiring, constants, recipe, paper"),
-    "list": ("listing", "names of variants, models or tasks"),
+    "list": ("listing", "names of variants, models, families or tasks"),
     "env": ("env", "versions, devices and caches, for a bug report"),
 }
 

@@ -17,15 +17,20 @@ from zoo.training.trackers import dumps
 class ListOptions:
     """Names that the other commands take."""
 
-    what: Annotated[Literal["variants", "models", "tasks"], tyro.conf.Positional] = "variants"
-    """variants, models or tasks."""
+    what: Annotated[Literal["variants", "models", "families", "tasks"], tyro.conf.Positional] = (
+        "variants"
+    )
+    """variants, models, families (checkpoints of the Hugging Face library) or tasks."""
     json: bool = False
     """Print JSON: a list of objects."""
 
 
 Entry = dict[str, Any]
 # What a line has room for; JSON has all of it.
-_COLUMNS = {"variants": ("name", "summary", "stream", "paper")}
+_COLUMNS = {
+    "variants": ("name", "summary", "stream", "paper"),
+    "families": ("name", "architectures", "variants", "heads", "exports"),
+}
 
 
 def run(args: Sequence[str]) -> int:
@@ -33,6 +38,7 @@ def run(args: Sequence[str]) -> int:
     listers: dict[str, Callable[[], list[Entry]]] = {
         "variants": _variants,
         "models": _models,
+        "families": _families,
         "tasks": _tasks,
     }
     entries = listers[options.what]()
@@ -81,6 +87,23 @@ def _models() -> list[Entry]:
             for field in ("architecture", "num_layers", "d_model", "num_heads", "variant")
         }
         for name in list_models()
+    ]
+
+
+def _families() -> list[Entry]:
+    from zoo.hf.families import families, possible
+
+    return [
+        {
+            "name": family.name,
+            "architectures": possible(family, "architecture"),
+            "variants": possible(family, "variant"),
+            "classes": dict(family.classes),
+            "heads": list(dict.fromkeys(family.classes.values())),
+            # One table is read in both directions.
+            "exports": "yes",
+        }
+        for family in families().values()
     ]
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from zoo.errors import CheckpointError, choices, near_matches
 from zoo.hf.family import Family
+from zoo.hf.keys import REQUIRED, Key, Rule, Settings
 
 
 @functools.cache
@@ -25,6 +26,28 @@ def families() -> dict[str, Family]:
 def list_families() -> list[str]:
     """The `model_type` of every family that `load_pretrained` reads."""
     return list(families())
+
+
+def possible(family: Family, field: str) -> list[Any]:
+    """The values that a field of `ModelConfig` can have in a family, its usual one first.
+
+    Of keys that mean something together only the usual one: what their defaults say.
+    """
+    if field in family.fields:
+        return [family.fields[field]]
+    usual: Settings = {}
+    for entry in family.keys:
+        usual |= entry.defaults()
+    found: list[Any] = []
+    for entry in family.keys:
+        if isinstance(entry, Key) and field in (entry.field, *entry.also):
+            values = [usual[entry.name]] if entry.values is None else list(entry.values.values())
+            first = (entry.values or {}).get(usual[entry.name])
+            found += sorted(values, key=lambda value: value != first)
+        elif isinstance(entry, Rule) and REQUIRED not in usual.values():
+            read = entry.read(usual)
+            found += [read[field]] if field in read else []
+    return list(dict.fromkeys(found))
 
 
 def family_of(config: Mapping[str, Any]) -> Family:
