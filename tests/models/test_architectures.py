@@ -66,6 +66,11 @@ CASES: dict[str, dict[str, Any]] = {
         "bias": False,
         "window": 3,
     },
+    "tied target": {
+        "architecture": "encoder_decoder",
+        "tie_embeddings": True,
+        "share_embeddings": False,
+    },
     "vit": {
         "architecture": "vision",
         "vocab_size": None,
@@ -284,7 +289,7 @@ def pair_by_hand(case: Case, params: Tree, inputs: dict[str, Any]) -> tuple[Arra
         source=source,
         source_seen=seen,
     )
-    head = source_table.T if config.tie_embeddings else params["head"]["kernel"]
+    head = table.T if config.tie_embeddings else params["head"]["kernel"]
     return hidden, hidden @ head, {"encoder": encoder_maps, "decoder": decoder_maps}
 
 

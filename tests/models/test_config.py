@@ -63,6 +63,7 @@ IMPOSSIBLE: list[tuple[dict[str, Any], str]] = [
     ({"architecture": "encoder_decoder", "layout": "parallel"}, "layout = 'parallel'"),
     ({"architecture": "encoder_decoder", "decoder_start_id": 256}, "ids run from 0 to 255"),
     ({"decoder_start_id": 1}, "decoder_start_id = 1: 'decoder' has no target"),
+    ({"share_embeddings": True}, "share_embeddings = True: 'decoder' has one table"),
     ({"architecture": "vision", "image_size": 30}, "patch_size = 4 does not divide image_size"),
     ({"architecture": "vision", "max_length": 9}, "its images have 65 places"),
     ({"architecture": "vision", "positions": "rotary"}, "positions = 'rotary'"),

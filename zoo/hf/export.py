@@ -142,6 +142,13 @@ def _expressed(
     read |= {name: getattr(config, name) for name in (*_FREE, "num_labels", "head")}
     if head == "sentence_embedding":
         read |= {"pooling": config.pooling, "unit_vectors": config.unit_vectors}
+    if config.architecture == "encoder_decoder":
+        # What counts there is the depth of each stack.
+        read["num_layers"] = config.num_layers
+    shapes, weights = weight.split(model)
+    names = family.names(config)
+    found = slots(shapes, weights, names)
+    read |= family.told(head, {slot.tensor.name for slot in found if slot.tensor is not None})
     if head == "none" and family.pooler is not None:
         read["pooler"] = config.pooler if config.pooler == family.pooler[0] else None
     again = resolve(ModelConfig(**read))
@@ -151,8 +158,6 @@ def _expressed(
             raise CannotExpress(f"{field.name} = {ours!r}: it would be read as {theirs!r}")
     if _function(place(again)) != _function(model.placement):
         raise CannotExpress(f"variant = {config.variant!r}: it has {again.variant!r} at this depth")
-    shapes, weights = weight.split(model)
-    found = slots(shapes, weights, family.names(config))
     lost = [slot.place for slot in found if slot.tensor is None]
     if lost:
         raise CannotExpress(f"it has no tensor for {choices(lost[:5])}")
@@ -161,7 +166,7 @@ def _expressed(
     if head.endswith("_classification"):
         written |= _labels(written, config.num_labels or 0)
     # Only the trunk stands behind the prefix.
-    trunk = {each.name for each in family.weights.values()}
+    trunk = {names[place].name for place in (*family.weights, *family.unshared) if place in names}
     prefix = "" if of_class == "none" else family.prefix
     full = (
         (prefix + name if template in trunk else name, array)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from zoo.errors import CheckpointError, choices
@@ -20,6 +20,22 @@ def class_head(config: ModelConfig) -> Head:
 
 
 @dataclasses.dataclass(frozen=True)
+class ByTensor:
+    """A field of `ModelConfig` that no key says: one value where a tensor is there, else another.
+
+    Attributes:
+        head: with which this holds.
+        tensor: as it is called under that head.
+    """
+
+    head: Head
+    tensor: str
+    field: str
+    there: Any
+    missing: Any
+
+
+@dataclasses.dataclass(frozen=True)
 class Family:
     """One `model_type`.
 
@@ -33,12 +49,15 @@ class Family:
         weights: the trunk's, without the prefix.
         heads: the weights of each head, under their full names.
         head_fields: of `ModelConfig`, beside the head itself.
+        by_tensor: fields that depend on whether the file holds a tensor.
         pooler: (activation, name of a tensor): the dense layer of a bare trunk, which is there
             when the tensor is.
         ignored: names of tensors that are no weights of the model, such as buffers; `{}` stands
             for a layer, and a name that ends in a dot for all that begins with it.
-        tied: a tensor that is another one again, by its name -> that one's.
+        tied: a tensor that is another one again, by its name -> that one's, which may be tied
+            itself.
         untied: what takes the place of some of the weights where embeddings are not tied.
+        unshared: the same where source and target have tables of their own.
         renamed: (end of a name, its modern form), for files of old versions.
     """
 
@@ -51,10 +70,12 @@ class Family:
     prefix: str = ""
     ignored_keys: tuple[str, ...] = ()
     head_fields: Mapping[Head, Settings] = dataclasses.field(default_factory=dict)
+    by_tensor: tuple[ByTensor, ...] = ()
     pooler: tuple[Activation, str] | None = None
     ignored: tuple[str, ...] = ()
     tied: Mapping[str, str] = dataclasses.field(default_factory=dict)
     untied: Map = dataclasses.field(default_factory=dict)
+    unshared: Map = dataclasses.field(default_factory=dict)
     renamed: tuple[tuple[str, str], ...] = ()
 
     def head(self, config: Mapping[str, Any]) -> Head:
@@ -73,8 +94,16 @@ class Family:
     def names(self, config: ModelConfig) -> Map:
         """The map of a model's weights."""
         own = {**self.weights, **self.heads.get(config.head or "none", {})}
-        untied = {} if config.tie_embeddings else self.untied
-        return {place: untied.get(place, each) for place, each in own.items()}
+        own |= {} if config.tie_embeddings else self.untied
+        return own | ({} if config.shares_embeddings() else self.unshared)
+
+    def told(self, head: Head, tensors: Collection[str]) -> Settings:
+        """Fields of `ModelConfig` that the names of a file's tensors tell."""
+        return {
+            each.field: each.there if each.tensor in tensors else each.missing
+            for each in self.by_tensor
+            if each.head == head
+        }
 
     def read(self, config: Mapping[str, Any], *, ignore: tuple[str, ...] = ()) -> Settings:
         """Fields of `ModelConfig`, all but the head's.

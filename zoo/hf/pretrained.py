@@ -88,6 +88,7 @@ def load_pretrained(
             settings["pooler"] = family.pooler[0]
         if wanted == "sentence_embedding":
             settings |= sentence.read(local)
+        settings |= family.told(wanted, named.shapes)
         settings |= _labels(config, wanted, num_labels)
         model = declare(ModelConfig(**settings, head=wanted))
         params = _parameters(family, model, named, sharding)
@@ -186,34 +187,50 @@ def _other_labels(slot: Slot, tensors: Tensors) -> bool:
 
 def _tied_names(family: Family, names: Map, tensors: Tensors) -> Map:
     """The map with a tied tensor's other name where the file holds it under that alone."""
-    other = {main: alias for alias, main in family.tied.items()}
+
+    def there(place: str, name: str) -> str:
+        others = [alias for alias in family.tied if name in _tied_to(family, alias)]
+        # A head of its own is never the embedding.
+        others += [] if place.startswith("head") else _tied_to(family, name)
+        return next((each for each in (name, *others) if each in tensors.shapes), name)
+
     return {
-        place: dataclasses.replace(each, name=other[each.name])
-        if each.name in other
-        and each.name not in tensors.shapes
-        and other[each.name] in tensors.shapes
-        else each
+        place: dataclasses.replace(each, name=there(place, each.name))
         for place, each in names.items()
     }
+
+
+def _tied_to(family: Family, name: str) -> list[str]:
+    """The names of the tensors that one is again, the nearest first."""
+    found = []
+    while name in family.tied:
+        name = family.tied[name]
+        found.append(name)
+    return found
+
+
+def _used_for(family: Family, name: str, used: set[str]) -> str | None:
+    """The tensor that was used and that another one, which was not, is again."""
+    above = _tied_to(family, name)
+    root = above[-1] if above else name
+    kin = sorted(each for each in used if root in (each, *_tied_to(family, each)))
+    return next((each for each in (*above, *kin) if each in used), None)
 
 
 def _account(family: Family, model: Transformer, tensors: Tensors, used: set[str]) -> None:
     """Refuse a tensor that is neither used nor known to be none of the model's weights."""
     heads = {each.name for names in family.heads.values() for each in names.values()}
     heads |= set() if family.pooler is None else {family.pooler[1]}
+    tied = model.config.tie_embeddings or model.config.shares_embeddings()
     dropped, unknown = [], []
     for name in sorted(tensors.shapes.keys() - used):
-        main = family.tied.get(name)
-        if main is not None and (main in used or name in used):
-            if model.config.tie_embeddings and not np.array_equal(
-                tensors.read(name), tensors.read(main)
-            ):
+        main = _used_for(family, name, used)
+        if main is not None:
+            if tied and not np.array_equal(tensors.read(name), tensors.read(main)):
                 raise CheckpointError(
                     f"{name} differs from {main}, which config.json ties to it; set "
                     "tie_word_embeddings to false in config.json if they are meant to differ"
                 )
-        elif name in family.tied.values() and not model.config.tie_embeddings:
-            continue  # its untied counterpart is what computes
         elif any(_matches(name, pattern) for pattern in family.ignored):
             continue
         elif name in heads or any(name.startswith(_root(each)) for each in heads):

@@ -126,6 +126,11 @@ def _check_architecture(config: ModelConfig) -> None:
             f"decoder_start_id = {start}: {architecture!r} has no target; leave it out, or use "
             "architecture = 'encoder_decoder'"
         )
+    if config.share_embeddings is not None and not pairs:
+        raise ConfigError(
+            f"share_embeddings = {config.share_embeddings}: {architecture!r} has one table; leave "
+            "it out, or use architecture = 'encoder_decoder'"
+        )
     if start is not None and not 0 <= start < vocabulary:
         raise ConfigError(f"decoder_start_id = {start}; ids run from 0 to {vocabulary - 1}")
     if config.layout == "parallel" and pairs:

@@ -158,8 +158,10 @@ class ModelConfig:
     value_residual: bool = False
     """Average each layer's values with the first layer's (ResFormer, 2410.17897)."""
     tie_embeddings: bool = False
-    """Use the embedding table as the head; a stack whose skip is strong then starts out
-    predicting the token it was given."""
+    """Use the embedding table (an encoder_decoder's target's) as the head; a stack whose skip is
+    strong then starts out predicting the token it was given."""
+    share_embeddings: bool | None = None
+    """One table for source and target of an encoder_decoder; default: tie_embeddings."""
     window: int | None = None
     """Attend to the last `window` positions only, in layers that the pattern calls local."""
     window_pattern: str = "L"
@@ -213,6 +215,10 @@ class ModelConfig:
             return self.num_layers
         own = self.num_encoder_layers if stack == "encoder" else self.num_decoder_layers
         return self.num_layers if own is None else own
+
+    def shares_embeddings(self) -> bool:
+        """Whether source and target of an encoder_decoder have one table."""
+        return self.tie_embeddings if self.share_embeddings is None else self.share_embeddings
 
     def rotary_width(self) -> int:
         """How much of a head rotary positions turn."""

@@ -16,17 +16,15 @@ from zoo.variants.placement import Placement
 class EncoderDecoder(Transformer):
     """Two towers (1706.03762); cross-attention is a sublayer like the others.
 
-    With tied embeddings source, target and the head share one table, which the head uses
-    unscaled.
+    Source and target may share one table of tokens; a tied head uses the target's, unscaled.
     """
 
     def __init__(self, config: ModelConfig, placement: Placement) -> None:
         self.config, self.placement = config, placement
-        shared = config.tie_embeddings
         source, target = placement.stack("encoder"), placement.stack("decoder")
         self.embedding = owned(make_embedding(config), stack="encoder")
         self.decoder_embedding = owned(
-            make_embedding(config, own_tokens=not shared), stack="decoder"
+            make_embedding(config, own_tokens=not config.shares_embeddings()), stack="decoder"
         )
         self.encoder = Tower(config, source, name="encoder")
         self.decoder = Tower(config, target, name="decoder")
@@ -133,7 +131,7 @@ class EncoderDecoder(Transformer):
         config = self.config
         check_length(config, decoder_input_ids, "target length")
         positions = token_positions(config, decoder_input_ids, decoder_attention_mask)
-        tokens = self.embedding.tokens[...] if config.tie_embeddings else None
+        tokens = self.embedding.tokens[...] if config.shares_embeddings() else None
         return self.decoder.run(
             self.decoder_embedding(decoder_input_ids, positions, tokens=tokens),
             text_scope(
@@ -156,5 +154,6 @@ class EncoderDecoder(Transformer):
         """[..., d_model] to [..., vocab] float32; without a head, `hidden`."""
         if self.config.head != "language_model":
             return hidden
-        table: Embedding = self.embedding
+        shared = self.config.shares_embeddings()
+        table: Embedding = self.embedding if shared else self.decoder_embedding
         return self.head(hidden, table)

@@ -54,6 +54,7 @@ def resolve(config: ModelConfig, placement: Placement | None = None) -> ModelCon
         num_encoder_layers=config.depth("encoder") if pairs else None,
         num_decoder_layers=config.depth("decoder") if pairs else None,
         decoder_start_id=(config.decoder_start_id or 0) if pairs else None,
+        share_embeddings=config.shares_embeddings() if pairs else None,
         **dataclasses.asdict(config.sizes()),
     )
 

@@ -1,0 +1,65 @@
+"""BART and its kin."""
+
+from __future__ import annotations
+
+from tests.hf.cases import VOCAB, Case
+
+SIZES = {
+    "vocab_size": VOCAB,
+    "d_model": 16,
+    "encoder_layers": 2,
+    "decoder_layers": 2,
+    "encoder_attention_heads": 4,
+    "decoder_attention_heads": 4,
+    "encoder_ffn_dim": 24,
+    "decoder_ffn_dim": 24,
+    "max_position_embeddings": 40,
+    "forced_eos_token_id": None,
+}
+CASES = {
+    "bart": Case(
+        "BartForConditionalGeneration",
+        {**SIZES, "scale_embedding": True, "encoder_layers": 1},
+        takes="pairs",
+        generates=True,
+    ),
+    "bart_untied": Case(
+        "BartForConditionalGeneration",
+        {**SIZES, "tie_word_embeddings": False, "activation_function": "relu"},
+        takes="pairs",
+        generates=True,
+    ),
+    "bart_body": Case("BartModel", {**SIZES, "decoder_layers": 1}, takes="pairs"),
+    "mbart": Case("MBartForConditionalGeneration", SIZES, takes="pairs", generates=True),
+    "mbart_untied": Case(
+        "MBartForConditionalGeneration",
+        {
+            **SIZES,
+            "tie_word_embeddings": False,
+            "scale_embedding": True,
+            "activation_function": "gelu_new",
+            "decoder_start_token_id": 7,
+        },
+        takes="pairs",
+        generates=True,
+    ),
+    "mbart_body": Case("MBartModel", SIZES, takes="pairs"),
+    "plbart": Case("PLBartForConditionalGeneration", SIZES, takes="pairs", generates=True),
+    "plbart_unscaled": Case(
+        "PLBartForConditionalGeneration", {**SIZES, "scale_embedding": False}, takes="pairs"
+    ),
+    "blenderbot": Case(
+        "BlenderbotForConditionalGeneration",
+        {**SIZES, "decoder_layers": 3, "encoder_no_repeat_ngram_size": 0},
+        takes="pairs",
+        generates=True,
+    ),
+    "blenderbot_body": Case("BlenderbotModel", {**SIZES, "scale_embedding": True}, takes="pairs"),
+    "pegasus": Case(
+        "PegasusForConditionalGeneration",
+        {**SIZES, "scale_embedding": True, "activation_function": "relu"},
+        takes="pairs",
+        generates=True,
+    ),
+    "pegasus_body": Case("PegasusModel", SIZES, takes="pairs"),
+}
