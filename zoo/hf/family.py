@@ -81,6 +81,8 @@ class Family:
     def head(self, config: Mapping[str, Any]) -> Head:
         """The head of the class that wrote a `config.json`; `none` where none is named."""
         named = config.get("architectures") or []
+        if not isinstance(named, list) or not all(isinstance(name, str) for name in named):
+            raise CheckpointError(f"config.json: architectures = {named!r}; use a list of names")
         for name in named:
             if name in self.classes:
                 return self.classes[name]

@@ -135,7 +135,8 @@ def weight_files(folder: Path) -> list[Path]:
 
 def _shards(index: Path) -> list[Path]:
     names = read_json(index).get("weight_map")
-    if not isinstance(names, Mapping) or not all(isinstance(n, str) for n in names.values()):
+    known = isinstance(names, Mapping) and all(isinstance(name, str) for name in names.values())
+    if not names or not known:
         raise CheckpointError(f"{index}: weight_map = {names!r}; use an object of file names")
     files = sorted(set(names.values()))
     for name in files:

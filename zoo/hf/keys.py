@@ -127,7 +127,7 @@ def read_keys(
     defaults: Settings = {}
     for entry in entries:
         defaults |= entry.defaults()
-    known = {*defaults, *ignored, *_NEVER_COMPUTES, *_MUST_BE_EMPTY}
+    known = {*defaults, *ignored, *NEVER_COMPUTES, *_MUST_BE_EMPTY}
     for name in _MUST_BE_EMPTY:
         if config.get(name):
             raise refused(name, config[name], [None])
@@ -159,7 +159,7 @@ _MUST_BE_EMPTY = ("pruned_heads", "quantization_config")
 
 # Keys that any family's config may hold and that change nothing a model computes: names, how
 # outputs are packed, how training went, what generation starts from.
-_NEVER_COMPUTES = frozenset(
+NEVER_COMPUTES = frozenset(
     (
         "_name_or_path",
         "_commit_hash",

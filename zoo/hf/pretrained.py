@@ -48,9 +48,9 @@ def load_pretrained(
             `zoo train` (its newest sound checkpoint unless `step` is given); a folder, a file://,
             gs:// or s3:// URL, or a repo id of the hub.
         head: what stands on the stack; `auto`: what the checkpoint has (in a folder of
-            sentence-transformers `sentence_embedding`). Another head is drawn (with seed 0) where
-            the checkpoint has none of its kind; what is new and what is left out is said in a
-            warning.
+            sentence-transformers `sentence_embedding`). A head that is asked for by name is drawn
+            (with seed 0) where the checkpoint has none of its kind; what is new and what is left
+            out is said in a warning.
         num_labels: classes of a classification head; default: as in the checkpoint.
         dtype: compute dtype of the model; its parameters are float32 whatever the file holds.
         sharding: a `jax.sharding.Sharding` for every parameter; default: the default device.
@@ -91,7 +91,8 @@ def load_pretrained(
         settings |= family.told(wanted, named.shapes)
         settings |= _labels(config, wanted, num_labels)
         model = declare(ModelConfig(**settings, head=wanted))
-        params = _parameters(family, model, named, sharding)
+        explicit = head != "auto" or num_labels is not None
+        params = _parameters(family, model, named, sharding, draws=explicit)
     model = weight.bind(model, params)
     model.origin = Origin(family.name, str(local), _carried(family, config))
     return model
@@ -106,8 +107,10 @@ def _labels(config: dict[str, Any], head: Head, num_labels: int | None) -> dict[
     runs.check_labels(head, num_labels)
     if not head.endswith("_classification"):
         return {}
-    stored = len(config.get("id2label") or {}) or config.get("num_labels") or 2
-    return {"num_labels": num_labels or stored}
+    names = config.get("id2label") or {}
+    if not isinstance(names, dict):
+        raise CheckpointError(f"config.json: id2label = {names!r}; use an object of names")
+    return {"num_labels": num_labels or len(names) or config.get("num_labels") or 2}
 
 
 def _carried(family: Family, config: dict[str, Any]) -> tuple[tuple[str, str], ...]:
@@ -137,9 +140,9 @@ def _named(family: Family, tensors: Tensors) -> Tensors:
 
 
 def _parameters(
-    family: Family, model: Transformer, tensors: Tensors, sharding: Any
+    family: Family, model: Transformer, tensors: Tensors, sharding: Any, *, draws: bool
 ) -> dict[str, Any]:
-    """The model's parameters: the file's, and drawn ones for a head that it does not have."""
+    """The model's parameters: the file's, and if `draws` new ones for a head that it lacks."""
     config = model.config
     shapes, weights = weight.split(model)
     found = slots(shapes, weights, _tied_names(family, family.names(config), tensors))
@@ -148,7 +151,7 @@ def _parameters(
         raise CheckpointError(
             f"family {family.name} has no place for {choices(unmapped[:5])} of this model"
         )
-    new = _new_head(found, tensors)
+    new = _new_head(found, tensors) if draws else []
     if new:
         _LOG.warning("new, drawn with seed 0: %s", ", ".join(slot.place for slot in new))
     kept = [slot for slot in found if slot not in new]

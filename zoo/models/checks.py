@@ -6,6 +6,10 @@ from zoo.errors import ConfigError, choices
 from zoo.models.config import HEADS, ModelConfig
 from zoo.settings import check_types
 
+# The most of anything that is counted, so that no product of sizes leaves 64 bits and no list of
+# layers fills the memory: what lies beyond is a damaged file or a slip of the keyboard.
+_MOST, _MOST_LAYERS = 2**24, 10_000
+
 
 def validate(config: ModelConfig) -> None:
     """Raise ConfigError at the first value that cannot work."""
@@ -29,6 +33,7 @@ def validate(config: ModelConfig) -> None:
             f"use {choices(_divisors(width))}, or set head_dim"
         )
     sizes = config.sizes()
+    _positive("num_heads x head_dim", heads * sizes.head_dim)
     kv_heads = sizes.num_kv_heads
     if heads % kv_heads:
         raise ConfigError(
@@ -184,8 +189,9 @@ def _check_architecture(config: ModelConfig) -> None:
 
 
 def _positive(field: str, value: int) -> None:
-    if value < 1:
-        raise ConfigError(f"{field} = {value}: must be at least 1")
+    most = _MOST_LAYERS if field.endswith("layers") else _MOST
+    if not 1 <= value <= most:
+        raise ConfigError(f"{field} = {value}: must be at least 1 and at most {most:,}")
 
 
 def _divisors(number: int) -> list[int]:
