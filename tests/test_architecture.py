@@ -27,11 +27,12 @@ ORDER = (
     "tasks",
     "training",
     "diagnosis",
+    "evaluation",
     "compare",
     "cli",
 )
 # Rooms that know how a Transformer is built or trained, but not where its norms sit.
-VARIANT_BLIND = ("layers", "models", "training", "tasks", "data", "diagnosis")
+VARIANT_BLIND = ("layers", "models", "training", "tasks", "data", "diagnosis", "evaluation")
 # A preset is data: `gpt2` is a set of choices, and its placement is one of them.
 TABLES = ("models/presets.py",)
 MOST_LINES = 450

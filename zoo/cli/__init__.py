@@ -18,6 +18,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "train": ("train", "train a model; the same command again resumes"),
     "evaluate": ("evaluate", "held-out figures of a trained model"),
     "generate": ("generate", "continue a prompt with a trained model"),
+    "verify": ("verify", "compare a checkpoint with transformers, or with another"),
     "diagnose": ("diagnose", "what flows through each sublayer, and what a step does to it"),
     "data": ("data", "show the text that a config trains on, as the model will see it"),
     "describe": ("describe", "one norm placement in full: wiring, constants, recipe, paper"),
