@@ -15,6 +15,7 @@ ARCHITECTURES = {"encoder": "E", "decoder": "D", "encoder_decoder": "P", "vision
 _EVERY = tuple(ARCHITECTURES)
 _PAIR = ("test_a_pair_runs_and_trains_and_comes_back",)
 _SETTING = ("test_another_setting_goes_with_the_pair", "test_every_setting_goes_with_every_pair")
+_EXPORT = ("test_a_pair_is_exported_and_comes_back",)
 _DECODING = ("test_a_pair_decodes_what_its_logits_say",)
 
 
@@ -45,7 +46,7 @@ COLUMNS = (
     Column("dropout", _SETTING, "dropout"),
     Column("RMS norm, gated MLP", _SETTING, "rms norm"),
     Column("generate", _DECODING, "", ("decoder", "encoder_decoder")),
-    Column("export", ()),
+    Column("export", _EXPORT),
     Column("pipelines", ()),
 )
 

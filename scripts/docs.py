@@ -271,7 +271,8 @@ def support_page(passed: Passed) -> str:
             "- rematerialised, bfloat16, windows (of 3 tokens, every second layer), dropout (also "
             "of whole branches), RMS norm with a gated MLP: loss and gradient are finite, and "
             "scan = loop;",
-            "- generate: greedy tokens are those of whole forward passes.",
+            "- generate: greedy tokens are those of whole forward passes;",
+            "- export: written in our own format and read back, bit for bit.",
             "",
             *matrix(passed, NAMES),
             "",

@@ -23,6 +23,7 @@ from zoo.variants.placement import Placement
 from zoo.variants.registry import is_known
 
 _DTYPES = ("float32", "bfloat16")
+_LOG = logging.getLogger(__name__)
 
 
 def load_pretrained(
@@ -77,6 +78,9 @@ def with_head(
     new = {name: own for name, own in shapes.items() if name == "head" or name not in kept}
     declared = {name: weights[name] for name in new}
     drawn = initial_params(new, declared, made.config, made.placement, jax.random.key(0))
+    for said, tree in (("new, drawn with seed 0", new), ("left out", set(kept) - set(shapes))):
+        if tree:
+            _LOG.warning("%s, for head = %s: %s", said, own, ", ".join(sorted(tree)))
     if sharding is not None:
         drawn = jax.device_put(drawn, sharding)
     return weight.bind(made, {name: kept[name] for name in shapes if name not in new} | drawn)
@@ -101,8 +105,7 @@ def load_run(
     config = model_config(read_config(folder).get("model"), Path(folder) / "config.json", dtype)
     with Checkpoints(Path(folder) / "checkpoints", read_only=True) as checkpoints:
         # A warning is on the terminal unless the caller has said where warnings go.
-        warn = logging.getLogger(__name__).warning
-        chosen = checkpoints.newest_sound(warn) if step is None else step
+        chosen = checkpoints.newest_sound(_LOG.warning) if step is None else step
         if chosen is None:
             raise CheckpointError(f"no sound checkpoint in {folder}")
         meta = checkpoints.read_meta(chosen)
@@ -125,6 +128,11 @@ def stored_placement(stored: Mapping[str, Any], config: ModelConfig, path: Path)
     known = is_known(config.variant)
     wanted = place(config).to_json() if known else {**stored, "variant": config.variant}
     check_identity(stored, wanted)
+    return read_placement(stored, path)
+
+
+def read_placement(stored: Mapping[str, Any], path: Path) -> Placement:
+    """A placement as it was stored, whatever the name of its variant means here."""
     try:
         return Placement.from_json(stored)
     except (KeyError, TypeError, AttributeError) as error:

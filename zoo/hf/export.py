@@ -40,6 +40,8 @@ _FREE = (
     "attention_dropout",
     "stochastic_depth",
 )
+# A text has none.
+_OF_IMAGES = ("image_size", "patch_size", "num_channels")
 _SHARD_BYTES = 5 * 10**9
 
 
@@ -139,7 +141,8 @@ def _expressed(
         )
     written = family.write(config)
     read = family.read(written) | family.head_fields.get(head, {})
-    read |= {name: getattr(config, name) for name in (*_FREE, "num_labels", "head")}
+    free = _FREE if config.architecture == "vision" else (*_FREE, *_OF_IMAGES)
+    read |= {name: getattr(config, name) for name in (*free, "num_labels", "head")}
     if head == "sentence_embedding":
         read |= {"pooling": config.pooling, "unit_vectors": config.unit_vectors}
     if config.architecture == "encoder_decoder":

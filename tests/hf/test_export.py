@@ -1,0 +1,100 @@
+"""Our own format, and what a family of transformers has no words for."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import json
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+
+import zoo
+from tests.models.matrix import ARCHITECTURES, BASE, inputs
+from zoo.errors import CheckpointError
+from zoo.layers import weight
+from zoo.models.tower import Transformer
+from zoo.models.transformer import declare
+from zoo.variants.registry import list_variants
+
+PAIRS = list(itertools.product(list_variants(), ARCHITECTURES))
+
+
+def noised(variant: str, architecture: str, **changes: Any) -> Transformer:
+    """A model whose every parameter is drawn, learned scalars and gains too."""
+    config = dataclasses.replace(BASE, variant=variant, architecture=architecture, **changes)
+    model = declare(config)
+    rng = np.random.default_rng(0)
+    shapes, _ = weight.split(model)
+    return weight.bind(
+        model, jax.tree.map(lambda leaf: rng.normal(size=leaf.shape).astype(np.float32), shapes)
+    )
+
+
+@pytest.mark.parametrize(("variant", "architecture"), PAIRS)
+def test_a_pair_is_exported_and_comes_back(variant: str, architecture: str, tmp_path: Path) -> None:
+    model = noised(variant, architecture)
+    assert zoo.save_pretrained(model, tmp_path / "a", family="postnorm_zoo") == "postnorm_zoo"
+    again = zoo.load_pretrained(tmp_path / "a")
+    assert (again.config, again.placement) == (model.config, model.placement)
+    jax.tree.map(np.testing.assert_array_equal, weight.split(again)[0], weight.split(model)[0])
+
+
+@pytest.mark.parametrize("variant", ["pro_res", "branch_norm", "layer_scale", "rezero"])
+def test_schedules_and_scalars_survive_where_a_run_stands(variant: str, tmp_path: Path) -> None:
+    model = noised(variant, "decoder")
+    model.placement = model.placement.at(3)
+    zoo.save_pretrained(model, tmp_path / "a")
+    again = zoo.load_pretrained(tmp_path / "a")
+    given = inputs("decoder")
+    np.testing.assert_array_equal(again(**given), model(**given))
+
+
+def test_what_a_family_cannot_say_is_named(tmp_path: Path) -> None:
+    model = noised("deep_norm", "encoder")
+    with pytest.raises(CheckpointError, match="bert cannot express this model: "):
+        zoo.save_pretrained(model, tmp_path / "a", family="bert")
+    assert not any(tmp_path.iterdir())
+    assert zoo.save_pretrained(model, tmp_path / "a") == "postnorm_zoo"
+
+
+def test_a_folder_with_something_else_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(CheckpointError, match="no checkpoint"):
+        zoo.save_pretrained(noised("deep_norm", "encoder"), tmp_path)
+    assert [file.name for file in tmp_path.iterdir()] == ["notes.txt"]
+
+
+def test_shards_are_of_the_size_that_is_asked_for(tmp_path: Path) -> None:
+    model = noised("deep_norm", "decoder")
+    zoo.save_pretrained(model, tmp_path / "a", shard_bytes=2000)
+    index = json.loads((tmp_path / "a" / "model.safetensors.index.json").read_text())
+    files = sorted(set(index["weight_map"].values()))
+    assert len(files) > 2
+    again = zoo.load_pretrained(tmp_path / "a")
+    jax.tree.map(np.testing.assert_array_equal, weight.split(again)[0], weight.split(model)[0])
+
+
+def test_another_head_is_drawn_and_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    zoo.save_pretrained(noised("post_norm", "encoder"), tmp_path / "a")
+    model = zoo.load_pretrained(tmp_path / "a", head="sequence_classification", num_labels=5)
+    assert model(**inputs("encoder")).shape == (4, 5)
+    assert "new, drawn with seed 0, for head = sequence_classification: head" in caplog.text
+
+
+def test_labels_that_the_file_has_not_are_asked_for_by_name(tmp_path: Path) -> None:
+    config = {"head": "sequence_classification", "pooler": "tanh", "embedding_scale": False}
+    model = noised("post_norm", "encoder", **config, type_vocab_size=2, embedding_norm=True)
+    zoo.save_pretrained(model, tmp_path / "a", family="bert")
+    file = tmp_path / "a" / "config.json"
+    said = json.loads(file.read_text())
+    labels = {str(index): f"L{index}" for index in range(7)}
+    file.write_text(json.dumps(said | {"id2label": labels}))
+    with pytest.raises(
+        CheckpointError, match=r"classifier\.bias is \[3\]; config\.json makes it \[7\]"
+    ):
+        zoo.load_pretrained(tmp_path / "a")
+    assert zoo.load_pretrained(tmp_path / "a", num_labels=7).config.num_labels == 7
