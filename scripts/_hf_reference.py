@@ -30,7 +30,6 @@ def shapes(model: Any) -> dict[str, tuple[int, ...]]:
     from safetensors import safe_open
 
     fixed = {name for name, own in model.named_parameters() if not own.requires_grad}
-
     with tempfile.TemporaryDirectory() as folder:
         model.save_pretrained(folder)
         with safe_open(Path(folder) / "model.safetensors", framework="numpy") as file:
