@@ -23,11 +23,17 @@ def draw(kv_heads: int = HEADS, length: int = LENGTH, source: int | None = None)
     ]
 
 
-def by_hand(q: jax.Array, k: jax.Array, v: jax.Array, keep: np.ndarray | None = None) -> np.ndarray:
+def by_hand(
+    q: jax.Array,
+    k: jax.Array,
+    v: jax.Array,
+    keep: np.ndarray | None = None,
+    bias: np.ndarray | float = 0.0,
+) -> np.ndarray:
     """softmax(scale q k^T) v with key heads repeated, in float64."""
     q, k, v = (np.asarray(array, np.float64) for array in (q, k, v))
     k, v = (np.repeat(array, q.shape[1] // array.shape[1], axis=1) for array in (k, v))
-    scores = q @ k.swapaxes(-1, -2) * SCALE
+    scores = q @ k.swapaxes(-1, -2) * SCALE + bias
     if keep is not None:
         scores = np.where(keep, scores, -np.inf)
     weights = np.exp(scores - scores.max(-1, keepdims=True))
@@ -64,6 +70,21 @@ def test_masked_pairs_have_no_part(
     np.testing.assert_allclose(got, by_hand(q, k, v, keep & LOWER if causal else keep), atol=2e-6)
 
 
+@pytest.mark.parametrize("implementation", ["reference", "fused"])
+@pytest.mark.parametrize("kv_heads", [HEADS, 2])
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("batch", [BATCH, 1])
+def test_a_bias_is_added_to_the_scores_of_its_head(
+    implementation: Implementation, kv_heads: int, causal: bool, batch: int
+) -> None:
+    q, k, v = draw(kv_heads)
+    bias = np.random.default_rng(1).normal(size=(batch, HEADS, LENGTH, LENGTH)).astype(np.float32)
+    got = attend(
+        q, k, v, scale=SCALE, causal=causal, bias=jnp.asarray(bias), implementation=implementation
+    )
+    np.testing.assert_allclose(got, by_hand(q, k, v, LOWER if causal else None, bias), atol=2e-6)
+
+
 def test_queries_may_be_fewer_than_keys() -> None:
     # Decoding: the last queries of a causal sequence.
     q, k, v = draw()
@@ -79,14 +100,25 @@ def test_long_causal_attention_in_blocks_is_the_same(kv_heads: int) -> None:
     segments = jnp.arange(512)[None] // 200
     keep = (segments[:, :, None] == segments[:, None, :])[:, None]
     lower = jnp.tril(jnp.ones((512, 512), bool))[None, None]
-    for mask in (None, keep):
-        blocked = attend(q, k, v, scale=0.5, causal=True, keep=mask, implementation="reference")
+    bias = jax.random.normal(jax.random.key(2), (1, 2, 512, 512))
+    for mask, added in ((None, None), (keep, None), (keep, bias)):
+        blocked = attend(
+            q,
+            k,
+            v,
+            scale=0.5,
+            causal=True,
+            keep=mask,
+            bias=added,
+            implementation="reference",
+        )
         whole = attend(
             q,
             k,
             v,
             scale=0.5,
             keep=lower if mask is None else lower & mask,
+            bias=added,
             implementation="reference",
         )
         np.testing.assert_allclose(blocked, whole, atol=2e-6)

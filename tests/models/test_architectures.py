@@ -71,6 +71,24 @@ CASES: dict[str, dict[str, Any]] = {
         "tie_embeddings": True,
         "share_embeddings": False,
     },
+    "t5": {
+        "architecture": "encoder_decoder",
+        "variant": "pre_norm",
+        "norm": "rms_norm",
+        "positions": "none",
+        "relative_buckets": 6,
+        "relative_max_distance": 5,
+        "num_heads": 4,
+        "num_kv_heads": 2,
+        "share_embeddings": True,
+    },
+    "mpnet": {
+        "architecture": "encoder",
+        "relative_buckets": 4,
+        "relative_max_distance": 4,
+        "tie_embeddings": True,
+        "embedding_norm": True,
+    },
     "vit": {
         "architecture": "vision",
         "vocab_size": None,
@@ -164,8 +182,8 @@ def inputs_of(config: ModelConfig) -> dict[str, Any]:
 class Attention:
     """Attention of one stack by hand; it keeps the first layer's values and every softmax."""
 
-    def __init__(self, config: ModelConfig, *, causal: bool) -> None:
-        self.config, self.causal = config, causal
+    def __init__(self, config: ModelConfig, *, causal: bool, relative: Array | None) -> None:
+        self.config, self.causal, self.relative = config, causal, relative
         self.first_values: Array | None = None
         self.maps: dict[str, list[Array]] = {}
 
@@ -201,6 +219,9 @@ class Attention:
         scores = q @ k.swapaxes(-1, -2) / math.sqrt(head_dim)
         if config.attention_softcap is not None:
             scores = config.attention_softcap * np.tanh(scores / config.attention_softcap)
+        if source is None and self.relative is not None:
+            reach = config.relative_max_distance
+            scores = scores + relative_by_hand(distance, self.relative, reach, causal=self.causal)
         # Finite, for padding that a window leaves with nothing to see.
         scores = np.where(keep, scores, -1e30)
         scores = np.exp(scores - scores.max(-1, keepdims=True))
@@ -213,6 +234,22 @@ class Attention:
         if self.config.qk_norm_over == "head":
             return norm(x, params, self.config)
         return norm(x, {}, self.config) * params["gain"][:, None, :]
+
+
+def relative_by_hand(distance: Array, table: Array, reach: int, *, causal: bool) -> Array:
+    """[heads, length, length], looked up pair by pair (1910.10683 and its released code)."""
+    bias = np.empty((table.shape[1], *distance.shape))
+    half = len(table) if causal else len(table) // 2
+    for query, key in np.ndindex(distance.shape):
+        apart = distance[query, key]
+        first = 0 if causal or apart >= 0 else half
+        apart = max(apart, 0) if causal else abs(apart)
+        bucket = apart
+        if apart >= half // 2:
+            share = math.log(apart / (half // 2)) / math.log(reach / (half // 2))
+            bucket = min(half // 2 + math.floor(share * (half - half // 2)), half - 1)
+        bias[:, query, key] = table[first + bucket]
+    return bias
 
 
 def tower(
@@ -228,7 +265,8 @@ def tower(
 ) -> tuple[Array, dict[str, list[Array]]]:
     """Embedding norm, layers and final norm, and the softmaxes by kind of sublayer."""
     config, placement = case.model.config, case.model.placement.stack(stack)
-    attention = Attention(config, causal=stack == "decoder")
+    relative = params["relative"]["table"] if config.relative_buckets else None
+    attention = Attention(config, causal=stack == "decoder", relative=relative)
     if config.embedding_norm:
         x = norm(x, params["embedding_norm"], config)
     layers = cut(params["stack"]["blocks"], weights["stack"]["blocks"], len(placement.layers))

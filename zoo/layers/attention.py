@@ -42,7 +42,8 @@ class Scope:
         mask: [batch, 1, length, length] bool or None; further pairs to keep.
         rotary: of `rotary_tables`, or None.
         offsets: [batch or 1, 1, length, length] int32 distance query - key for
-            windows, or None.
+            windows and relative positions, or None.
+        bias: [batch or 1, heads, length, length] float32 that is added to the scores, or None.
         source: what cross-attention reads, [batch, source length, d_model], or None.
         source_mask: [batch, 1, 1, source length] bool of what it may see, or None.
         first_values: the first layer's values, which every layer averages with its own (ResFormer,
@@ -53,6 +54,7 @@ class Scope:
     mask: jax.Array | None = None
     rotary: Rotary | None = None
     offsets: jax.Array | None = None
+    bias: jax.Array | None = None
     source: jax.Array | None = None
     source_mask: jax.Array | None = None
     first_values: jax.Array | None = None
@@ -78,6 +80,7 @@ def attend(
     scale: float,
     causal: bool = False,
     keep: jax.Array | None = None,
+    bias: jax.Array | None = None,
     dropout_rate: float = 0.0,
     key: jax.Array | None = None,
     implementation: Implementation = "auto",
@@ -89,7 +92,8 @@ def attend(
         q_bhtd: [batch, heads, length, head_dim].
         k_bgsd, v_bgsd: [batch, kv heads, source length, head_dim]; kv heads divide heads.
         keep: bool, broadcastable to [batch, 1, length, source length]; True sees.
-        softcap: c of c tanh(score / c), before masking; the fused kernels have none.
+        bias: [batch or 1, heads, length, source length] float32, added to the scores.
+        softcap: c of c tanh(score / c), before bias and mask; the fused kernels have none.
 
     Returns:
         [batch, heads, length, head_dim] in the dtype of v.
@@ -99,14 +103,14 @@ def attend(
         fused = plain and jax.default_backend() != "cpu"
         implementation = "fused" if fused else "reference"
     if implementation == "fused":
-        return _fused(q_bhtd, k_bgsd, v_bgsd, scale, causal, keep)
+        return _fused(q_bhtd, k_bgsd, v_bgsd, scale, causal, keep, bias)
     length, source = q_bhtd.shape[2], k_bgsd.shape[2]
     if not causal:
-        return _reference(q_bhtd, k_bgsd, v_bgsd, scale, keep, dropout_rate, key, softcap)
+        return _reference(q_bhtd, k_bgsd, v_bgsd, scale, keep, bias, dropout_rate, key, softcap)
     keep = _behind(length, source, keep)
     blocked = length >= _BLOCKED_LENGTH and length == source and length % _BLOCKS == 0
     if not blocked or key is not None:
-        return _reference(q_bhtd, k_bgsd, v_bgsd, scale, keep, dropout_rate, key, softcap)
+        return _reference(q_bhtd, k_bgsd, v_bgsd, scale, keep, bias, dropout_rate, key, softcap)
     size = length // _BLOCKS
     parts = [
         _reference(
@@ -115,6 +119,7 @@ def attend(
             v_bgsd[:, :, : start + size],
             scale,
             keep[:, :, start : start + size, : start + size],
+            None if bias is None else bias[:, :, start : start + size, : start + size],
             0.0,
             None,
             softcap,
@@ -130,6 +135,7 @@ def _reference(
     v: jax.Array,
     scale: float,
     keep: jax.Array | None,
+    bias: jax.Array | None,
     rate: float,
     key: jax.Array | None,
     softcap: float | None,
@@ -140,6 +146,8 @@ def _reference(
         # Queries that share a key head become more queries of that head.
         q = q.reshape(batch, groups, heads // groups * length, head_dim)
     scores = _scores(q, k, scale, softcap)
+    if bias is not None:
+        scores = scores + bias.reshape(len(bias), *scores.shape[1:])
     if keep is not None:
         if groups != heads:
             # A row for every query first: a mask of the keys alone has one for all.
@@ -174,6 +182,7 @@ def attention_weights(
     scale: float,
     causal: bool = False,
     keep: jax.Array | None = None,
+    bias: jax.Array | None = None,
     softcap: float | None = None,
 ) -> jax.Array:
     """The softmax that `attend` takes averages with, [batch, heads, length, source length].
@@ -182,6 +191,8 @@ def attention_weights(
     """
     groups = q_bhtd.shape[1] // k_bgsd.shape[1]
     scores = _scores(q_bhtd, jnp.repeat(k_bgsd, groups, axis=1), scale, softcap)
+    if bias is not None:
+        scores = scores + bias
     if causal:
         keep = _behind(q_bhtd.shape[2], k_bgsd.shape[2], keep)
     if keep is not None:
@@ -190,10 +201,18 @@ def attention_weights(
 
 
 def _fused(
-    q: jax.Array, k: jax.Array, v: jax.Array, scale: float, causal: bool, keep: jax.Array | None
+    q: jax.Array,
+    k: jax.Array,
+    v: jax.Array,
+    scale: float,
+    causal: bool,
+    keep: jax.Array | None,
+    bias: jax.Array | None,
 ) -> jax.Array:
     q, k, v = (array.transpose(0, 2, 1, 3) for array in (q, k, v))
-    mixed = jax.nn.dot_product_attention(q, k, v, mask=keep, scale=scale, is_causal=causal)
+    mixed = jax.nn.dot_product_attention(
+        q, k, v, bias=bias, mask=keep, scale=scale, is_causal=causal
+    )
     return mixed.transpose(0, 2, 1, 3)
 
 
@@ -329,6 +348,7 @@ class Attention(nnx.Module):
             scale=self.scale,
             causal=scope.causal,
             keep=scope.keep(window),
+            bias=scope.bias,
             dropout_rate=self.dropout,
             key=key,
             implementation=self.implementation,
@@ -358,6 +378,7 @@ class Attention(nnx.Module):
             scale=self.scale,
             causal=scope.causal,
             keep=scope.keep(window),
+            bias=scope.bias,
             softcap=self.softcap,
         )
 

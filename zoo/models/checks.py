@@ -23,7 +23,8 @@ def validate(config: ModelConfig) -> None:
         _positive(field, getattr(config, field))
     _check_architecture(config)
     optional = ("vocab_size", "max_length", "num_kv_heads", "head_dim", "d_ff", "window")
-    for field in (*optional, "num_labels", "type_vocab_size"):
+    more = ("num_labels", "type_vocab_size", "relative_buckets", "relative_max_distance")
+    for field in (*optional, *more):
         if getattr(config, field) is not None:
             _positive(field, getattr(config, field))
     heads, width = config.num_heads, config.d_model
@@ -92,6 +93,17 @@ def _check_positions(config: ModelConfig) -> None:
         )
     if config.positions.startswith("sinusoidal") and width % 2:
         raise ConfigError(f"d_model = {width} is odd; sinusoidal positions need it even")
+    buckets, farthest = config.relative_buckets, config.relative_max_distance
+    if buckets is not None and (buckets < 4 or buckets % 2):
+        raise ConfigError(
+            f"relative_buckets = {buckets}: half of them stand for each direction; use an even "
+            "number of 4 or more"
+        )
+    if buckets is not None and farthest <= buckets // 2:
+        raise ConfigError(
+            f"relative_max_distance = {farthest}: {buckets // 2} of relative_buckets = {buckets} "
+            f"stand for one distance each; use {buckets // 2 + 1} or more"
+        )
     if config.position_offset < 0:
         raise ConfigError(f"position_offset = {config.position_offset}: must be at least 0")
     if config.count_positions == "unpadded" and config.pad_id is None:
@@ -175,6 +187,11 @@ def _check_architecture(config: ModelConfig) -> None:
             raise ConfigError(
                 "positions = 'rotary' with architecture = 'vision': patches have two coordinates; "
                 "use 'learned', 'sinusoidal' or 'none'"
+            )
+        if config.relative_buckets is not None:
+            raise ConfigError(
+                f"relative_buckets = {config.relative_buckets} with architecture = 'vision': "
+                "patches have two coordinates; leave it out"
             )
         if config.window is not None:
             raise ConfigError(

@@ -125,6 +125,11 @@ class ModelConfig:
     """Norm before the head; default: as the variant requires."""
     positions: Positions = "learned"
     """How tokens know their place."""
+    relative_buckets: int | None = None
+    """Buckets of distances between tokens, each with a learned number per head that is added to the
+    scores of self-attention (T5, 1910.10683), beside `positions`; None: no such bias."""
+    relative_max_distance: int = 128
+    """Distance from which on all share the last bucket."""
     rotary_theta: float = 10000.0
     """Base of the rotary frequencies."""
     rotary_fraction: float = 1.0

@@ -13,6 +13,7 @@ from flax import nnx
 from zoo.layers.attention import Scope
 from zoo.layers.linear import dropout
 from zoo.layers.positions import rotary_tables
+from zoo.layers.relative import RelativeBias
 from zoo.models.config import ModelConfig
 from zoo.models.stack import Measure, Stack, Taps, owned
 from zoo.variants.placement import Placement, StackPlacement
@@ -71,6 +72,14 @@ class Tower(nnx.Module):
         if config.embedding_norm:
             before = make_norm(placement.embedding_slot, "embedding_norm", config.d_model, norm)
             self.embedding_norm = owned(before, stack=name)
+        if config.relative_buckets is not None:
+            bias = RelativeBias(
+                config.num_heads,
+                buckets=config.relative_buckets,
+                max_distance=config.relative_max_distance,
+                bidirectional=name == "encoder",
+            )
+            self.relative = owned(bias, stack=name)
         self.stack = Stack(placement, config, name=name)
         if config.final_norm:
             after = make_norm(placement.final_slot, "final_norm", config.d_model, norm)
@@ -89,6 +98,8 @@ class Tower(nnx.Module):
     ) -> tuple[jax.Array, Taps]:
         """Embeddings float32 to (hidden, taps), both sides [batch, length, d_model]."""
         embedding_key, stack_key = split_key(dropout_key)
+        if scope.offsets is not None and hasattr(self, "relative"):
+            scope = dataclasses.replace(scope, bias=self.relative(scope.offsets))
         x, measured = self.stack(
             self.enter(x, config=config, placement=placement, key=embedding_key),
             scope,
@@ -146,7 +157,7 @@ def text_scope(
         same = (segment_ids[:, :, None] == segment_ids[:, None, :])[:, None]
         mask = same if mask is None else mask & same
     offsets = None
-    if config.window is not None:
+    if config.window is not None or config.relative_buckets is not None:
         offsets = (positions[:, :, None] - positions[:, None, :])[:, None]
     rotary = None
     if config.positions == "rotary":
