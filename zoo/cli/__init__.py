@@ -16,7 +16,7 @@ from zoo.errors import ConfigError, ZooError, near_matches
 # Subcommand -> (module of this package, what it does). Each module has `run(args) -> code`.
 COMMANDS: dict[str, tuple[str, str]] = {
     "train": ("train", "train a model; the same command again resumes"),
-    "evaluate": ("evaluate", "held-out figures of a trained model"),
+    "evaluate": ("evaluate", "figures of a checkpoint: held-out text, perplexity, sentence pairs"),
     "generate": ("generate", "continue a prompt with a trained model"),
     "verify": ("verify", "compare a checkpoint with transformers, or with another"),
     "diagnose": ("diagnose", "what flows through each sublayer, and what a step does to it"),

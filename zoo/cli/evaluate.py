@@ -3,29 +3,51 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
-from typing import Annotated
+from collections.abc import Collection, Sequence
+from typing import Annotated, Any
 
 import tyro
 
-from zoo.cli.flags import parse, value_of
+from zoo.cli.flags import parse, parse_typed, value_of
 from zoo.data.config import DataConfig
 from zoo.errors import ConfigError, choices, near_matches
 from zoo.tables import pairs
+from zoo.training.config import TrainConfig
 from zoo.training.trackers import dumps
+
+# Flags of each kind of evaluation, beside --from, --task and --json.
+_TEXT = ("text", "window", "stride", "bos")
+_PAIRS = ("pairs",)
+SIMILARITY = "sentence_similarity"
 
 
 @dataclasses.dataclass(frozen=True)
 class EvaluateOptions:
-    """Figures of a run's newest checkpoint on held-out text: the run's own, or another text
-    given by the flags under data, whose defaults are the run's."""
+    """Figures of a checkpoint. Of a run's newest one on held-out text: the run's own, or another
+    given by the flags under data, whose defaults are the run's. Of any checkpoint, also of the
+    Hugging Face library, perplexity on a file, or how its sentence vectors rank pairs.
+
+        zoo evaluate --from runs/a
+        zoo evaluate --from openai-community/gpt2 --text book.txt --window 1024 --stride 512
+        zoo evaluate --from runs/a --task sentence_similarity --pairs sts.tsv
+    """
 
     from_: Annotated[str, tyro.conf.arg(name="from")]
-    """The workdir of the run."""
+    """The workdir of a run, a folder or repo id of a Hugging Face checkpoint."""
     task: str = "language_model"
-    """What to measure; see `zoo list tasks`."""
+    """What to measure: of a run a name of `zoo list tasks`; or sentence_similarity."""
     max_batches: int | None = None
-    """Batches of held-out text, evenly spaced; default: all of it."""
+    """Batches of a run's held-out text, evenly spaced; default: all of it."""
+    text: str | None = None
+    """A text file to measure perplexity on, token by token."""
+    window: int | None = None
+    """Tokens of the file that the model reads at once; default: as many as it can, at most 1024."""
+    stride: int | None = None
+    """Tokens from one window to the next, the ones that are scored; default: half a window."""
+    bos: bool | None = None
+    """Whether each window opens with the begin token; default: where the checkpoint has one."""
+    pairs: str | None = None
+    """For sentence_similarity: a tab-separated file of sentence1, sentence2, score."""
     json: bool = False
     """Print JSON."""
     data: DataConfig = dataclasses.field(default_factory=DataConfig)
@@ -37,21 +59,75 @@ def run(args: Sequence[str]) -> int:
         # Nothing to take defaults from; this says so, or shows the help.
         parse(EvaluateOptions, args, command="evaluate")
         raise ConfigError("--from DIR is missing; see zoo evaluate --help")
+    base = _config(folder)
+    defaults = EvaluateOptions(folder)
+    if base is not None:
+        defaults = EvaluateOptions(folder, task=base.task, data=base.data)
+    options, typed = parse_typed(EvaluateOptions, args, command="evaluate", default=defaults)
+    figures = _figures(options, typed - {"from", "task", "json"}, base)
+    print(dumps(figures, indent=2) if options.json else pairs(figures))
+    return 0
+
+
+def _config(folder: str) -> TrainConfig | None:
+    """What a workdir was trained with; None for another checkpoint."""
     from zoo.checkpoints.pretrained import read_config
-    from zoo.tasks import TASKS
+    from zoo.hf.files import is_workdir, locate, read_json
     from zoo.training.config import from_dict
+
+    local = locate(folder)
+    return from_dict(read_config(local)) if is_workdir(read_json(local / "config.json")) else None
+
+
+def _figures(
+    options: EvaluateOptions, typed: Collection[str], base: TrainConfig | None
+) -> dict[str, Any]:
+    if options.task == SIMILARITY:
+        from zoo.evaluation.similarity import evaluate_pairs
+
+        _only(typed, _PAIRS, f"--task {SIMILARITY}")
+        if options.pairs is None:
+            raise ConfigError(f"task = {SIMILARITY!r} needs --pairs FILE.tsv")
+        return evaluate_pairs(options.from_, options.pairs)
+    if options.text is not None:
+        from zoo.evaluation.perplexity import evaluate_text
+
+        _only(typed, _TEXT, "--text")
+        return evaluate_text(
+            options.from_,
+            options.text,
+            window=options.window,
+            stride=options.stride,
+            bos=options.bos,
+        )
+    if base is None:
+        raise ConfigError(
+            f"{options.from_} is no workdir of zoo train, so it has no held-out text of its own; "
+            f"give --text FILE, or --task {SIMILARITY} --pairs FILE.tsv"
+        )
+    return _of_run(options, typed, base)
+
+
+def _of_run(options: EvaluateOptions, typed: Collection[str], base: TrainConfig) -> dict[str, Any]:
+    from zoo.tasks import TASKS
     from zoo.training.evaluate import evaluate_workdir
 
-    base = from_dict(read_config(folder))
-    defaults = EvaluateOptions(folder, task=base.task, data=base.data)
-    options = parse(EvaluateOptions, args, command="evaluate", default=defaults)
+    unused = [name for name in (*_TEXT, *_PAIRS) if name in typed]
+    if unused:
+        needed = f"--task {SIMILARITY}" if unused[0] in _PAIRS else "--text FILE"
+        raise ConfigError(f"--{unused[0]} has no effect without {needed}")
     if options.task not in TASKS:
-        hint = near_matches(options.task, TASKS)
-        raise ConfigError(f"task = {options.task!r} is not known{hint}; tasks: {choices(TASKS)}")
+        accepted = [*TASKS, SIMILARITY]
+        hint = near_matches(options.task, accepted)
+        raise ConfigError(f"task = {options.task!r} is not known{hint}; tasks: {choices(accepted)}")
     if options.max_batches is not None and options.max_batches < 1:
         raise ConfigError(f"max_batches = {options.max_batches}; use 1 or more")
     options.data.validate()
     config = dataclasses.replace(base, task=options.task, data=options.data)
-    figures = evaluate_workdir(folder, config=config, max_batches=options.max_batches)
-    print(dumps(figures, indent=2) if options.json else pairs(figures))
-    return 0
+    return evaluate_workdir(options.from_, config=config, max_batches=options.max_batches)
+
+
+def _only(typed: Collection[str], used: Sequence[str], what: str) -> None:
+    for name in sorted(typed):
+        if name not in used:
+            raise ConfigError(f"--{name.replace('_', '-')} has no effect with {what}")

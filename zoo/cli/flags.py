@@ -64,8 +64,8 @@ class Flag:
 
     @property
     def spellings(self) -> list[str]:
-        """Names that are understood: a plain switch has its `no-` form too."""
-        if self.kind is not bool or self.optional:
+        """Names that are understood: a switch has its `no-` form too."""
+        if self.kind is not bool:
             return [self.name]
         section, dot, last = self.name.rpartition(".")
         return [self.name, f"{section}{dot}no-{last}"]
@@ -245,10 +245,11 @@ def _switch(flag: Flag, name: str, text: str) -> list[str]:
     accepted = ("true", "false", "none") if flag.optional else ("true", "false")
     if text not in accepted:
         raise ConfigError(f"--{flag.name} = {text!r}: use {choices(accepted)}")
-    if flag.optional:
-        return [f"--{flag.name}", text.capitalize()]
     on, off = flag.spellings
-    return [f"--{on if (name == on) == (text == 'true') else off}"]
+    if text == "none":
+        return [f"--{on}", "None"]
+    value = (name == on) == (text == "true")
+    return [f"--{on}", str(value)] if flag.optional else [f"--{on if value else off}"]
 
 
 def _fold(name: str) -> str:

@@ -56,6 +56,9 @@ class Tokenizer(Protocol):
     def encode_many(self, texts: Sequence[bytes]) -> list[np.ndarray]:
         """`encode` of each text; in parallel where the tokenizer can."""
 
+    def encode_framed(self, texts: Sequence[bytes]) -> list[np.ndarray]:
+        """`encode` of each text, with the special tokens that the file puts around a text."""
+
     def encode_with_ends(self, text: bytes) -> tuple[np.ndarray, np.ndarray]:
         """`encode`, and where in `text` each token ends, in bytes, int64 [tokens]."""
 
@@ -83,6 +86,9 @@ class ByteTokenizer:
     def encode_many(self, texts: Sequence[bytes]) -> list[np.ndarray]:
         return [self.encode(text) for text in texts]
 
+    def encode_framed(self, texts: Sequence[bytes]) -> list[np.ndarray]:
+        return self.encode_many(texts)
+
     def encode_with_ends(self, text: bytes) -> tuple[np.ndarray, np.ndarray]:
         return self.encode(text), np.arange(1, len(text) + 1)
 
@@ -104,6 +110,9 @@ class FileTokenizer:
     def __init__(self, inner: Any) -> None:
         self._inner = inner
         self._text = inner.to_str()
+        # Some files cut and fill every text to one length, which is for whoever makes batches.
+        inner.no_truncation()
+        inner.no_padding()
         self.vocab_size: int = 1 + max(inner.get_vocab(with_added_tokens=True).values(), default=-1)
         self.eos_id: int | None = self.token_id(*END_NAMES)
         added = inner.get_added_tokens_decoder()
@@ -125,6 +134,10 @@ class FileTokenizer:
             np.asarray([i for _ in parts for i in next(encoded).ids], dtype=np.int32)
             for parts in pieces
         ]
+
+    def encode_framed(self, texts: Sequence[bytes]) -> list[np.ndarray]:
+        encoded = self._inner.encode_batch_fast([text.decode("utf-8") for text in texts])
+        return [np.asarray(each.ids, np.int32) for each in encoded]
 
     def encode_with_ends(self, text: bytes) -> tuple[np.ndarray, np.ndarray]:
         characters = text.decode("utf-8")

@@ -90,6 +90,11 @@ def _from_hub(repo: str) -> Path:
         ) from error
 
 
+def is_workdir(config: Mapping[str, Any]) -> bool:
+    """Whether a `config.json` is that of a workdir of `zoo train`."""
+    return "config" in config and "model_type" not in config
+
+
 def read_json(path: Path) -> dict[str, Any]:
     """A JSON object.
 

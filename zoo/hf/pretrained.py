@@ -18,7 +18,7 @@ from zoo.errors import CheckpointError, ConfigError, choices
 from zoo.hf import own, sentence
 from zoo.hf.families import family_of
 from zoo.hf.family import Family
-from zoo.hf.files import locate, read_json, weight_files
+from zoo.hf.files import is_workdir, locate, read_json, weight_files
 from zoo.hf.tensors import Tensors, open_tensors
 from zoo.hf.weights import Map, Slot, load, slots
 from zoo.layers import weight
@@ -63,7 +63,7 @@ def load_pretrained(
     """
     local = locate(folder)
     config = read_json(local / "config.json")
-    if "config" in config and "model_type" not in config:
+    if is_workdir(config):
         return runs.load_pretrained(
             local, step=step, head=head, num_labels=num_labels, dtype=dtype, sharding=sharding
         )
