@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
-from zoo.layers.positions import rotary_tables, rotate, sinusoidal
+from zoo.layers.positions import RotaryScaling, rotary_tables, rotate, sinusoidal
 
 HEAD_DIM, THETA = 8, 10000.0
 
@@ -59,3 +61,24 @@ def test_sinusoidal_positions_interleave_sine_and_cosine() -> None:
             angle = position / 10000 ** (2 * j / 6)
             want += [math.sin(angle), math.cos(angle)]
         np.testing.assert_allclose(row, want, atol=5e-6)
+
+
+def test_linear_scaling_is_that_of_the_positions() -> None:
+    near = rotary_tables(jnp.asarray([[0, 3, 7]], jnp.int32), HEAD_DIM, THETA)
+    scaling = RotaryScaling("linear", factor=4.0)
+    far = rotary_tables(jnp.asarray([[0, 12, 28]], jnp.int32), HEAD_DIM, THETA, scaling=scaling)
+    np.testing.assert_allclose(far.sin, near.sin, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["llama3", "yarn"])
+def test_scaling_keeps_fast_turns_and_divides_slow_ones(kind: Literal["llama3", "yarn"]) -> None:
+    frequencies = THETA ** (-np.arange(32) / 32)
+    turns = 1024 * frequencies / (2 * math.pi)
+    scaling = RotaryScaling(kind, factor=8.0, length=1024, slow=2.0, fast=16.0)
+    share = np.asarray(scaling.scaled(jnp.asarray(frequencies), THETA)) / frequencies
+    np.testing.assert_allclose(share[turns > 17 * 1.4], 1.0, rtol=1e-6)
+    np.testing.assert_allclose(share[turns < 2 / 1.4], 1 / 8, rtol=1e-6)
+    between = share[(turns > 2) & (turns < 16)]
+    assert len(between) > 3
+    assert (np.diff(between) < 0).all()
+    assert ((between > 1 / 8) & (between < 1)).all()

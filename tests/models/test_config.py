@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import re
 from typing import Any
 
@@ -19,6 +20,7 @@ from zoo.models.transformer import declare
 from zoo.variants.placement import NormSlot, Site
 from zoo.variants.registry import get_variant
 
+ROTARY = {"positions": "rotary"}
 IMPOSSIBLE: list[tuple[dict[str, Any], str]] = [
     ({"vocab_size": 0}, "vocab_size = 0"),
     ({"d_model": 0}, "d_model = 0"),
@@ -43,6 +45,19 @@ IMPOSSIBLE: list[tuple[dict[str, Any], str]] = [
     ({"norm_eps": 0.0}, "norm_eps = 0.0"),
     ({"init_std": -1.0}, "init_std = -1.0"),
     ({"rotary_theta": 0.0}, "rotary_theta = 0.0"),
+    ({"rotary_pattern": "RG"}, "rotary_pattern = 'RG': use the letters R"),
+    ({"positions": "rotary", "rotary_pattern": "LR"}, "rotary_local_theta = None"),
+    ({"positions": "rotary", "rotary_local_theta": 10.0}, "rotary_local_theta = 10.0"),
+    ({"rotary_pattern": "RN"}, "with positions = 'learned'"),
+    ({**ROTARY, "rotary_scaling": "half(factor=2.0)"}, "'half' is not known; use linear, llama3"),
+    ({**ROTARY, "rotary_scaling": "linear(2.0)"}, "cannot be read"),
+    ({**ROTARY, "rotary_scaling": "linear(length=4)"}, "linear takes factor"),
+    ({**ROTARY, "rotary_scaling": "llama3(factor=2)"}, "llama3 needs length"),
+    ({**ROTARY, "rotary_scaling": "linear(factor=0.5)"}, "factor = 0.5; use 1 or more"),
+    (
+        {**ROTARY, "rotary_scaling": "yarn(factor=2.0, length=8, slow=9.0, fast=3.0)"},
+        "slow = 9.0 must be below fast = 3.0",
+    ),
     ({"embedding_std": 0.0}, "embedding_std = 0.0"),
     ({"window": 4, "window_pattern": "LX"}, "window_pattern = 'LX'"),
     ({"window": 4, "window_pattern": ""}, "window_pattern = ''"),
@@ -97,6 +112,14 @@ def test_what_is_left_open_follows_from_the_rest() -> None:
     assert (peri.embedding_norm, peri.final_norm) == (True, True)
     assert resolve(ModelConfig(variant="res_post_norm")).qk_norm is True
     assert resolve(ModelConfig(init="normal", init_std=0.03)).embedding_std == 0.03
+    scaling = resolve(ModelConfig(positions="rotary", rotary_scaling="yarn(factor=4, length=64)"))
+    assert scaling.rotary_scaling == (
+        "yarn(factor=4.0, length=64, slow=1.0, fast=32.0, truncate=True, "
+        f"amplitude={0.1 * math.log(4.0) + 1.0})"
+    )
+    assert resolve(scaling) == scaling
+    patterns = resolve(ModelConfig(num_layers=4, window=3, window_pattern="LGLGG"))
+    assert patterns.window_pattern == "LG"
     assert resolve(config) == config
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import math
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -26,7 +28,8 @@ class Rotary:
     """The turns of a call (RoFormer, 2104.09864); a pytree.
 
     Attributes:
-        cos, sin: [batch, 1, length, width / 2] float32, the first `width` of a head being turned.
+        cos, sin: [batch, 1, length, width / 2] float32, the first `width` of a head being turned;
+            where layers turn in several ways, [ways, batch, 1, length, width / 2].
         interleaved: whether the pairs are (2i, 2i + 1) instead of (i, i + width / 2).
     """
 
@@ -34,17 +37,80 @@ class Rotary:
     sin: jax.Array
     interleaved: bool = dataclasses.field(default=False, metadata={"static": True})
 
+    def way(self, index: jax.Array | int) -> Rotary:
+        """The turns of the layers of one way."""
+        return Rotary(self.cos[index], self.sin[index], self.interleaved)
+
 
 jax.tree_util.register_dataclass(Rotary)
 
 
+@dataclasses.dataclass(frozen=True)
+class RotaryScaling:
+    """How a model of short texts is taken to longer ones: low frequencies are divided.
+
+    Of a pair that turns `n` times in the texts of before, the share that is kept is 0 (linear:
+    2306.15595), goes from 0 at n = slow to 1 at n = fast (llama3: as Llama 3.1's code has it), or
+    does so along the index of the pair, between those that turn so often (yarn: 2309.00071).
+
+    Attributes:
+        factor: what frequencies that are not kept are divided by.
+        length: the longest text of before.
+        slow, fast: turns.
+        truncate: of yarn, whether the two indices are rounded outwards to whole ones.
+        amplitude: of yarn, a factor on queries and keys after they are turned.
+    """
+
+    kind: Literal["linear", "llama3", "yarn"]
+    factor: float
+    length: int = 1
+    slow: float = 1.0
+    fast: float = 4.0
+    truncate: bool = True
+    amplitude: float = 1.0
+
+    def scaled(self, frequencies: jax.Array, theta: float) -> jax.Array:
+        """[width / 2] frequencies of a base to as many lower ones."""
+        kept = self._kept(frequencies, theta)
+        return frequencies * (kept + (1.0 - kept) / self.factor)
+
+    def _kept(self, frequencies: jax.Array, theta: float) -> jax.Array:
+        if self.kind == "linear":
+            return jnp.zeros_like(frequencies)
+        if self.kind == "llama3":
+            turns = self.length * frequencies / (2.0 * math.pi)
+            return jnp.clip((turns - self.slow) / (self.fast - self.slow), 0.0, 1.0)
+        width = 2 * len(frequencies)
+        first, last = (self._index(turns, width, theta) for turns in (self.fast, self.slow))
+        if self.truncate:
+            first, last = math.floor(first), math.ceil(last)
+        # The published code's bounds; the last pair has the index width / 2 - 1.
+        first, last = max(first, 0), min(last, width - 1)
+        pairs = jnp.arange(len(frequencies), dtype=jnp.float32)
+        return 1.0 - jnp.clip((pairs - first) / ((last - first) or 0.001), 0.0, 1.0)
+
+    def _index(self, turns: float, width: int, theta: float) -> float:
+        """Of the pair, in fractions, that turns so often in the longest text of before."""
+        return width * math.log(self.length / (turns * 2.0 * math.pi)) / (2.0 * math.log(theta))
+
+
 def rotary_tables(
-    positions: jax.Array, width: int, theta: float, *, interleaved: bool = False
+    positions: jax.Array,
+    width: int,
+    theta: float,
+    *,
+    interleaved: bool = False,
+    scaling: RotaryScaling | None = None,
 ) -> Rotary:
     """The turns of [batch, length] positions for the first `width` of each head."""
     frequencies = theta ** (-jnp.arange(0, width, 2, dtype=jnp.float32) / width)
+    if scaling is not None:
+        frequencies = scaling.scaled(frequencies, theta)
     angles = positions[:, None, :, None].astype(jnp.float32) * frequencies
-    return Rotary(jnp.cos(angles), jnp.sin(angles), interleaved)
+    cos, sin = jnp.cos(angles), jnp.sin(angles)
+    if scaling is not None and scaling.amplitude != 1.0:
+        cos, sin = cos * scaling.amplitude, sin * scaling.amplitude
+    return Rotary(cos, sin, interleaved)
 
 
 def rotate(x_bhtd: jax.Array, rotary: Rotary) -> jax.Array:

@@ -91,6 +91,30 @@ def _check_positions(config: ModelConfig) -> None:
         raise ConfigError(
             f"{whole if turned == head_dim else part}; rotary positions need an even number above 0"
         )
+    if not config.rotary_pattern or set(config.rotary_pattern) - set("RLN"):
+        raise ConfigError(
+            f"rotary_pattern = {config.rotary_pattern!r}: use the letters R (rotary_theta), "
+            "L (rotary_local_theta) and N (none)"
+        )
+    local = config.rotary_local_theta
+    if local is not None and not local > 0.0:
+        raise ConfigError(f"rotary_local_theta = {local}: must be above 0")
+    if (local is not None) != ("L" in config.rotary_pattern):
+        raise ConfigError(
+            f"rotary_local_theta = {local} with rotary_pattern = {config.rotary_pattern!r}: it is "
+            "the base of layers that the pattern calls L; set both or neither"
+        )
+    if config.rotary_scaling is not None and not config.rotary_theta > 1.0:
+        raise ConfigError(
+            f"rotary_scaling = {config.rotary_scaling!r} with rotary_theta = "
+            f"{config.rotary_theta}: it needs a base above 1"
+        )
+    if config.positions != "rotary" and (config.rotary_pattern != "R" or config.rotary_scaling):
+        raise ConfigError(
+            f"rotary_pattern = {config.rotary_pattern!r} and rotary_scaling = "
+            f"{config.rotary_scaling!r} with positions = {config.positions!r}; use "
+            "positions = 'rotary', or leave them out"
+        )
     if config.positions.startswith("sinusoidal") and width % 2:
         raise ConfigError(f"d_model = {width} is odd; sinusoidal positions need it even")
     buckets, farthest = config.relative_buckets, config.relative_max_distance

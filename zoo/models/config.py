@@ -134,6 +134,15 @@ class ModelConfig:
     """Base of the rotary frequencies."""
     rotary_fraction: float = 1.0
     """Share of a head that is turned, its first part."""
+    rotary_scaling: str | None = None
+    """Lower frequencies for texts longer than a model began with: linear(factor=2.0),
+    llama3(factor=8.0, length=8192, slow=1.0, fast=4.0) or yarn(factor=8.0, length=8192, slow=1.0,
+    fast=32.0, truncate=True, amplitude=1.2)."""
+    rotary_pattern: str = "R"
+    """R (rotary_theta, scaled), L (rotary_local_theta, not scaled) and N (no rotary positions) per
+    layer, repeated over the depth."""
+    rotary_local_theta: float | None = None
+    """Base of the rotary frequencies in layers that the pattern calls L."""
     rotary_interleaved: bool = False
     """Turn neighbouring pairs of a head (GPT-J) instead of its halves against each other."""
     embedding_scale: bool = True
@@ -150,6 +159,8 @@ class ModelConfig:
     """Biases in the MLP; default: bias."""
     head_bias: bool = False
     """A bias on the logits of a language model."""
+    classifier_bias: bool = True
+    """A bias on the scores of a classification head."""
     attention_scale: float | None = None
     """Factor on the scores where the variant asks for none; default head_dim^-0.5."""
     qk_norm: bool | None = None
@@ -229,6 +240,10 @@ class ModelConfig:
         """How much of a head rotary positions turn."""
         return int(self.sizes().head_dim * self.rotary_fraction)
 
+    def rotary_ways(self) -> str:
+        """The letters of the rotary pattern, each once."""
+        return "".join(sorted(set(self.rotary_pattern)))
+
     def norm_spec(self) -> NormSpec:
         return NormSpec(self.norm, self.norm_eps, self.norm_bias)
 
@@ -239,6 +254,17 @@ class ModelConfig:
 
     def windows(self, num_layers: int) -> tuple[int | None, ...]:
         """Each layer's window, None where it sees everything."""
-        pattern = self.window_pattern
-        kinds = (pattern[layer % len(pattern)] for layer in range(num_layers))
+        kinds = spread(self.window_pattern, num_layers)
         return tuple(self.window if kind == "L" else None for kind in kinds)
+
+
+def spread(pattern: str, num_layers: int) -> str:
+    """A letter for each layer of a pattern that is repeated over the depth."""
+    return "".join(pattern[layer % len(pattern)] for layer in range(num_layers))
+
+
+def shortest_pattern(letters: str) -> str:
+    """The shortest pattern that gives each layer its letter."""
+    periods = range(1, len(letters))
+    shorter = (letters[:n] for n in periods if spread(letters[:n], len(letters)) == letters)
+    return next(shorter, letters)

@@ -75,8 +75,8 @@ class Classifier(nnx.Module):
     """A linear layer to the labels: of every token, or of one vector for the sequence."""
 
     def __init__(self, config: ModelConfig, labels: int) -> None:
-        axes = ("embed", "labels")
-        self.linear = Linear(config.d_model, labels, role="head", axes=axes, bias=True)
+        axes, bias = ("embed", "labels"), config.classifier_bias
+        self.linear = Linear(config.d_model, labels, role="head", axes=axes, bias=bias)
 
     def __call__(self, hidden: jax.Array) -> jax.Array:
         """[..., d_model] to [..., labels] float32."""

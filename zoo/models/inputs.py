@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from zoo.models.config import ModelConfig
+from zoo.models.config import ModelConfig, spread
 from zoo.variants.placement import Site, StackPlacement
 from zoo.variants.streams import Numbers
 from zoo.variants.streams.base import ramped
@@ -23,12 +23,14 @@ class LayerInputs:
     Attributes:
         numbers: [sublayers] of the constant multipliers.
         window: how far attention looks back, or None.
+        rotary: which way of `Scope.rotary` turns queries and keys; None: there is one for all.
         drop_rate: stochastic depth's probability of leaving a branch out.
         key: of dropout, or None.
     """
 
     numbers: tuple[Numbers, ...]
     window: Any
+    rotary: Any
     drop_rate: Any
     key: Any
 
@@ -49,6 +51,9 @@ def layer_inputs(
     windows = config.windows(len(placement.layers))
     everything = config.sizes().max_length
     window = _agree([windows[layer] or everything for layer in layers])
+    ways = config.rotary_ways()
+    letters = spread(config.rotary_pattern, len(placement.layers))
+    several = config.positions == "rotary" and len(ways) > 1
     top = max(len(placement.layers) - 1, 1)
     keys = None
     if key is not None:
@@ -56,6 +61,7 @@ def layer_inputs(
     return LayerInputs(
         numbers=numbers,
         window=None if config.window is None else window,
+        rotary=_agree([ways.index(letters[layer]) for layer in layers]) if several else None,
         drop_rate=_agree([config.stochastic_depth * layer / top for layer in layers]),
         key=keys,
     )

@@ -6,7 +6,8 @@ import dataclasses
 
 from zoo.errors import ConfigError, choices
 from zoo.models.checks import validate
-from zoo.models.config import HEADS, ModelConfig
+from zoo.models.config import HEADS, ModelConfig, shortest_pattern, spread
+from zoo.models.rotary import read_scaling, write_scaling
 from zoo.variants.placement import Placement, Presence
 from zoo.variants.registry import get_variant
 from zoo.variants.variant import SUBLAYERS, Variant
@@ -42,6 +43,7 @@ def resolve(config: ModelConfig, placement: Placement | None = None) -> ModelCon
         raise ConfigError(
             f"qk_norm_over = {config.qk_norm_over!r} without qk_norm; set qk_norm = True as well"
         )
+    depth = max(config.depth("encoder"), config.depth("decoder"))
     # A variant asks the same of the ends of both stacks.
     ends, pairs = placement.stacks[0][1], config.architecture == "encoder_decoder"
     return dataclasses.replace(
@@ -50,6 +52,11 @@ def resolve(config: ModelConfig, placement: Placement | None = None) -> ModelCon
         embedding_norm=_end("embedding_norm", config.embedding_norm, ends.embedding_norm, name),
         final_norm=_end("final_norm", config.final_norm, ends.final_norm, name),
         qk_norm=qk_norm,
+        window_pattern=shortest_pattern(spread(config.window_pattern, depth)),
+        rotary_pattern=shortest_pattern(spread(config.rotary_pattern, depth)),
+        rotary_scaling=write_scaling(read_scaling(config.rotary_scaling)),
+        attention_bias=config.attention_bias or ("all" if config.bias else "none"),
+        mlp_bias=config.bias if config.mlp_bias is None else config.mlp_bias,
         head=config.head or HEADS[config.architecture][0],
         num_encoder_layers=config.depth("encoder") if pairs else None,
         num_decoder_layers=config.depth("decoder") if pairs else None,

@@ -68,6 +68,8 @@ class Sublayer(nnx.Module):
     def _view(self, scope: Scope, inputs: LayerInputs) -> tuple[Scope, dict[str, Any]]:
         if self.kind == "cross_attention":
             return scope.across(), {"source": scope.source}
+        if scope.rotary is not None and inputs.rotary is not None:
+            scope = dataclasses.replace(scope, rotary=scope.rotary.way(inputs.rotary))
         return scope, {"window": inputs.window}
 
 

@@ -12,9 +12,9 @@ from flax import nnx
 
 from zoo.layers.attention import Scope
 from zoo.layers.linear import dropout
-from zoo.layers.positions import rotary_tables
 from zoo.layers.relative import RelativeBias
 from zoo.models.config import ModelConfig
+from zoo.models.rotary import rotary_turns
 from zoo.models.stack import Measure, Stack, Taps, owned
 from zoo.variants.placement import Placement, StackPlacement
 from zoo.variants.streams.base import make_norm, normed, slowed, times
@@ -159,19 +159,11 @@ def text_scope(
     offsets = None
     if config.window is not None or config.relative_buckets is not None:
         offsets = (positions[:, :, None] - positions[:, None, :])[:, None]
-    rotary = None
-    if config.positions == "rotary":
-        rotary = rotary_tables(
-            positions,
-            config.rotary_width(),
-            config.rotary_theta,
-            interleaved=config.rotary_interleaved,
-        )
     seen = None if source_mask is None else source_mask.astype(bool)[:, None, None, :]
     return Scope(
         causal=causal,
         mask=mask,
-        rotary=rotary,
+        rotary=rotary_turns(config, positions),
         offsets=offsets,
         source=source,
         source_mask=seen,

@@ -29,5 +29,26 @@ CASES = {
         },
         generates=True,
     ),
+    # A band of frequencies that is interpolated.
+    "llama_scaled": Case(
+        "LlamaForCausalLM",
+        {
+            **SIZES,
+            "num_attention_heads": 2,
+            "rope_parameters": {
+                "rope_type": "llama3",
+                "rope_theta": 30.0,
+                "factor": 8.0,
+                "low_freq_factor": 1.0,
+                "high_freq_factor": 4.0,
+                "original_max_position_embeddings": 20,
+            },
+        },
+        generates=True,
+    ),
+    "llama_sequence": Case(
+        "LlamaForSequenceClassification", {**SIZES, "num_labels": 3, "pad_token_id": 1}
+    ),
+    "llama_token": Case("LlamaForTokenClassification", {**SIZES, "num_labels": 3}),
     "llama_body": Case("LlamaModel", {**SIZES, "hidden_act": "gelu"}),
 }

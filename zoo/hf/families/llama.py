@@ -1,16 +1,23 @@
-"""LLaMA: pre-norm decoders with RMSNorm, rotary positions, grouped heads and a gated MLP."""
+"""LLaMA: pre-norm decoders with RMSNorm, rotary positions, grouped heads and a gated MLP.
+
+Most decoders since are its kin: what they share stands here.
+"""
 
 from __future__ import annotations
+
+import dataclasses
+from typing import Any
 
 from zoo.hf.family import Family
 from zoo.hf.keys import Key
 from zoo.hf.rotary import rotary
 from zoo.hf.tables import ACTIVATIONS
-from zoo.hf.weights import linear, norm, tensor
+from zoo.hf.weights import Map, linear, norm, tensor
+from zoo.models.config import Head
 
 LAYER = "layers.{}"
 
-# Attention and MLP of LLaMA's kin, whose norms differ.
+# Attention and MLP.
 BRANCHES = {
     **linear("self_attention/branch/q", f"{LAYER}.self_attn.q_proj"),
     **linear("self_attention/branch/k", f"{LAYER}.self_attn.k_proj"),
@@ -19,6 +26,11 @@ BRANCHES = {
     **linear("mlp/branch/gate", f"{LAYER}.mlp.gate_proj"),
     **linear("mlp/branch/w1", f"{LAYER}.mlp.up_proj"),
     **linear("mlp/branch/w2", f"{LAYER}.mlp.down_proj"),
+}
+# The norms, where they stand in front of the branches.
+NORMS = {
+    **norm("self_attention/residual/norm_in", f"{LAYER}.input_layernorm"),
+    **norm("mlp/residual/norm_in", f"{LAYER}.post_attention_layernorm"),
 }
 ENDS = {**tensor("embedding/tokens", "embed_tokens.weight"), **norm("final_norm", "norm")}
 FIELDS = {
@@ -33,7 +45,7 @@ FIELDS = {
     "bias": False,
     "init": "normal",
 }
-SIZES = (
+_SIZES = (
     Key("vocab_size", "vocab_size", 32000),
     Key("hidden_size", "d_model", 4096),
     Key("intermediate_size", "d_ff", 11008),
@@ -48,30 +60,54 @@ SIZES = (
     Key("tie_word_embeddings", "tie_embeddings", False),
     Key("attention_dropout", "attention_dropout", 0.0),
 )
-HEADS = {"language_model": linear("head", "lm_head")}
+BIASES = (
+    Key("attention_bias", "attention_bias", False, {False: "none", True: "all"}),
+    Key("mlp_bias", "mlp_bias", False),
+)
+HEADS: dict[Any, Map] = {
+    "language_model": linear("head", "lm_head"),
+    "sequence_classification": linear("head/linear", "score"),
+    "token_classification": linear("head/linear", "score"),
+}
+# The last token of a sequence is scored: there it is the last that is no padding token, here the
+# last that the mask shows.
+HEAD_FIELDS: dict[Head, dict[str, Any]] = {"sequence_classification": {"classifier_bias": False}}
+_ENDINGS: dict[str, Head] = {
+    "ForCausalLM": "language_model",
+    "Model": "none",
+    "ForSequenceClassification": "sequence_classification",
+    "ForTokenClassification": "token_classification",
+}
 TIED = {"lm_head.weight": "embed_tokens.weight"}
 # Buffers that old files carry.
 IGNORED = ("layers.{}.self_attn.rotary_emb.inv_freq",)
+# Which cache generation makes, and the dropout of a classifier.
+IGNORED_KEYS = ("cache_implementation", "classifier_dropout")
+
+
+def sizes(**defaults: Any) -> tuple[Key, ...]:
+    """The keys of LLaMA's kin, with what a missing one means where that differs."""
+    return tuple(
+        dataclasses.replace(key, default=defaults.get(key.name, key.default)) for key in _SIZES
+    )
+
+
+def classes(name: str, *left_out: str) -> dict[str, Head]:
+    """The classes of a family whose names begin so, without those that end so."""
+    return {f"{name}{end}": head for end, head in _ENDINGS.items() if end not in left_out}
+
 
 FAMILIES = (
     Family(
         name="llama",
-        classes={"LlamaForCausalLM": "language_model", "LlamaModel": "none"},
+        classes=classes("Llama"),
         fields=FIELDS,
-        keys=(
-            *SIZES,
-            rotary(theta=10000.0),
-            Key("attention_bias", "attention_bias", False, {False: "none", True: "all"}),
-            Key("mlp_bias", "mlp_bias", False),
-        ),
+        keys=(*sizes(), rotary(theta=10000.0), *BIASES),
+        ignored_keys=IGNORED_KEYS,
         prefix="model.",
-        weights={
-            **ENDS,
-            **BRANCHES,
-            **norm("self_attention/residual/norm_in", f"{LAYER}.input_layernorm"),
-            **norm("mlp/residual/norm_in", f"{LAYER}.post_attention_layernorm"),
-        },
+        weights={**ENDS, **BRANCHES, **NORMS},
         heads=HEADS,
+        head_fields=HEAD_FIELDS,
         ignored=IGNORED,
         tied=TIED,
     ),
