@@ -27,6 +27,8 @@ SIZES = {
     ("name", "family", "changes"),
     [
         ("llama2-7b", "llama", {}),
+        ("mistral-7b", "mistral", {"window": 8}),
+        ("qwen3-0.6b", "qwen3", {}),
         ("olmo2-1b", "olmo2", {}),
         ("gemma2-2b", "gemma2", {"window": 8}),
     ],

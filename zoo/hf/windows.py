@@ -87,9 +87,9 @@ def every(period: int | str, *, of: str = "L", last: str = "G") -> Layers:
     return letters
 
 
-def whole(theirs: Settings, name: str) -> int:
-    """A setting that is a whole number above 0."""
+def whole(theirs: Settings, name: str, least: int = 1) -> int:
+    """A setting that is a whole number from `least` on."""
     value: Any = theirs[name]
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise refused(name, value, ["a whole number above 0"])
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise refused(name, value, [f"a whole number from {least} on"])
     return value
