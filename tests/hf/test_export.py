@@ -63,7 +63,7 @@ def test_what_a_family_cannot_say_is_named(tmp_path: Path) -> None:
 
 def test_a_folder_with_something_else_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("mine")
-    with pytest.raises(CheckpointError, match="no checkpoint"):
+    with pytest.raises(CheckpointError, match="something else than a checkpoint"):
         zoo.save_pretrained(noised("deep_norm", "encoder"), tmp_path)
     assert [file.name for file in tmp_path.iterdir()] == ["notes.txt"]
 

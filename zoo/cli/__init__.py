@@ -18,6 +18,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "train": ("train", "train a model; the same command again resumes"),
     "evaluate": ("evaluate", "figures of a checkpoint: held-out text, perplexity, sentence pairs"),
     "generate": ("generate", "continue a prompt with a trained model"),
+    "export": ("export", "write a run or a checkpoint as a folder, with a model card"),
     "verify": ("verify", "compare a checkpoint with transformers, or with another"),
     "diagnose": ("diagnose", "what flows through each sublayer, and what a step does to it"),
     "data": ("data", "show the text that a config trains on, as the model will see it"),

@@ -109,7 +109,7 @@ class FileTokenizer:
 
     def __init__(self, inner: Any) -> None:
         self._inner = inner
-        self._text = inner.to_str()
+        self.text: str = inner.to_str()
         # Some files cut and fill every text to one length, which is for whoever makes batches.
         inner.no_truncation()
         inner.no_padding()
@@ -117,7 +117,7 @@ class FileTokenizer:
         self.eos_id: int | None = self.token_id(*END_NAMES)
         added = inner.get_added_tokens_decoder()
         self.special_ids = tuple(sorted(i for i, token in added.items() if token.special))
-        self.fingerprint = hashlib.blake2b(self._text.encode(), digest_size=16).hexdigest()
+        self.fingerprint = hashlib.blake2b(self.text.encode(), digest_size=16).hexdigest()
 
     def token_id(self, *names: str) -> int | None:
         found = (self._inner.token_to_id(name) for name in names)
@@ -152,7 +152,7 @@ class FileTokenizer:
 
     def save(self, folder: str | Path) -> None:
         Path(folder).mkdir(parents=True, exist_ok=True)
-        (Path(folder) / TOKENIZER_FILE).write_text(self._text, encoding="utf-8")
+        (Path(folder) / TOKENIZER_FILE).write_text(self.text, encoding="utf-8")
         (Path(folder) / BYTES_FILE).unlink(missing_ok=True)  # it would be preferred on loading
 
 
@@ -194,17 +194,50 @@ def vocabulary(tokenizer: Tokenizer, needs: Sequence[str] = ()) -> Vocabulary:
     return Vocabulary(size=size, special=special, **found)
 
 
+def tokenizer_json(tokenizer: Tokenizer, needs: Sequence[str] = ()) -> str:
+    """A tokenizer.json of the same ids, for other libraries.
+
+    Bytes become a byte-level vocabulary of 256 that merges nothing, and the special tokens that
+    `vocabulary(tokenizer, needs)` adds get the first of their usual names.
+    """
+    import tokenizers
+
+    if isinstance(tokenizer, FileTokenizer):
+        inner = tokenizers.Tokenizer.from_str(tokenizer.text)
+    else:
+        inner = _byte_level(tokenizers.models.BPE(vocab=_characters_of_bytes(), merges=[]))
+    found = vocabulary(tokenizer, needs)
+    for name in (name for name in SPECIAL if name in needs):
+        if getattr(found, name) >= tokenizer.vocab_size:
+            inner.add_special_tokens([SPECIAL[name][0]])
+    return str(inner.to_str())
+
+
+def _byte_level(model: Any) -> Any:
+    import tokenizers
+    from tokenizers import decoders, pre_tokenizers
+
+    inner = tokenizers.Tokenizer(model)
+    inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    inner.decoder = decoders.ByteLevel()
+    return inner
+
+
+def _characters_of_bytes() -> dict[str, int]:
+    """The visible character that stands for each byte in byte-level vocabularies, as GPT-2's."""
+    visible = {*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
+    others = iter(range(0x100, 0x200))
+    return {chr(byte if byte in visible else next(others)): byte for byte in range(256)}
+
+
 def train_bpe(documents: Iterable[bytes], *, vocab_size: int) -> FileTokenizer:
     """Byte-level BPE over UTF-8 `documents` (their first 256 MiB), with an end-of-document token.
 
     The vocabulary is smaller than `vocab_size` when the text has no more pairs to merge.
     """
-    import tokenizers
-    from tokenizers import decoders, models, pre_tokenizers, trainers
+    from tokenizers import models, pre_tokenizers, trainers
 
-    inner = tokenizers.Tokenizer(models.BPE())
-    inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    inner.decoder = decoders.ByteLevel()
+    inner = _byte_level(models.BPE())
     trainer = trainers.BpeTrainer(
         vocab_size=vocab_size,
         special_tokens=[END_OF_TEXT],

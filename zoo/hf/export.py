@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +15,9 @@ import numpy as np
 
 from zoo.errors import CheckpointError, choices
 from zoo.hf import own, sentence
-from zoo.hf.families import families
+from zoo.hf.families import families, possible
 from zoo.hf.family import Family, class_head
-from zoo.hf.files import TOKENIZER_FILES
+from zoo.hf.files import TOKENIZER_FILES, is_workdir, read_json
 from zoo.hf.keys import CannotExpress
 from zoo.hf.weights import save, slots
 from zoo.layers import weight
@@ -45,6 +45,26 @@ _OF_IMAGES = ("image_size", "patch_size", "num_channels")
 _SHARD_BYTES = 5 * 10**9
 
 
+@dataclasses.dataclass(frozen=True)
+class Translation:
+    """A model in the words of a family, or in ours.
+
+    Attributes:
+        config: what `config.json` says.
+        tensors: (name, array) of what the safetensors hold, to be gone through once.
+        declined: family -> what it has no words for, of those that were tried before.
+    """
+
+    config: dict[str, Any]
+    tensors: Iterator[tuple[str, np.ndarray[Any, Any]]]
+    declined: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """The `model_type`."""
+        return str(self.config["model_type"])
+
+
 def save_pretrained(
     model: Transformer,
     folder: str | Path,
@@ -68,23 +88,43 @@ def save_pretrained(
         CheckpointError: when the family cannot express the model, naming the setting; or when the
             folder cannot be written.
     """
+    translation = translate(model, family)
+    write(translation, model, folder, shard_bytes=shard_bytes)
+    return translation.name
+
+
+def write(
+    translation: Translation,
+    model: Transformer,
+    folder: str | Path,
+    *,
+    files: Mapping[str, bytes] | None = None,
+    shard_bytes: int = _SHARD_BYTES,
+) -> None:
+    """Make a folder of a translated model, as `save_pretrained` says.
+
+    Args:
+        files: more of them by name, before what came along with the model.
+    """
     target = Path(folder)
     if target.exists() and not _replaceable(target):
         raise CheckpointError(
-            f"{target} holds something that is no checkpoint; use a new or an empty folder"
+            f"{target} holds something else than a checkpoint; use a new or an empty folder"
         )
-    config, tensors = _translated(model, family)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         beside = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
     except OSError as error:
         raise CheckpointError(f"{target} cannot be written: {error}") from error
+    config = translation.config
     try:
-        _write_tensors(tensors, beside, shard_bytes)
+        _write_tensors(translation.tensors, beside, shard_bytes)
         (beside / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
-        if model.config.head == "sentence_embedding" and config["model_type"] != own.MODEL_TYPE:
+        if model.config.head == "sentence_embedding" and translation.name != own.MODEL_TYPE:
             sentence.write(model.config, beside)
         _carry_tokenizer(model, beside)
+        for name, content in (files or {}).items():
+            (beside / name).write_bytes(content)
         os.chmod(beside, 0o755)  # a temporary folder is for its owner alone
         if target.exists():
             shutil.rmtree(target)
@@ -93,42 +133,63 @@ def save_pretrained(
         raise CheckpointError(f"{target} cannot be written: {error}") from error
     finally:
         shutil.rmtree(beside, ignore_errors=True)
-    return str(config["model_type"])
 
 
 def _replaceable(folder: Path) -> bool:
-    return folder.is_dir() and (not any(folder.iterdir()) or (folder / "config.json").is_file())
+    """Whether a folder is empty or a checkpoint; a workdir holds more than a checkpoint."""
+    if not folder.is_dir():
+        return False
+    config = folder / "config.json"
+    return not any(folder.iterdir()) or (config.is_file() and not is_workdir(read_json(config)))
 
 
-def _translated(
-    model: Transformer, name: str | None
-) -> tuple[dict[str, Any], Iterator[tuple[str, np.ndarray[Any, Any]]]]:
-    """(config.json, tensors) in the words of a family, or ours."""
+def translate(model: Transformer, name: str | None = None) -> Translation:
+    """A model in the words of a family, or in ours; `name` as `family` of `save_pretrained`.
+
+    Raises:
+        CheckpointError: when the family is not known or cannot express the model.
+    """
     known = families()
     if name not in (None, own.MODEL_TYPE, *known):
         raise CheckpointError(
             f"family = {name!r} is not known; use {choices([*known, own.MODEL_TYPE])}"
         )
-    if name == own.MODEL_TYPE:
-        return own.describe(model), own.arrays(model)
-    if name is not None:
+    if name is not None and name != own.MODEL_TYPE:
         try:
-            return _expressed(model, known[name])
+            return Translation(*_expressed(model, known[name]))
         except CannotExpress as reason:
             raise CheckpointError(f"{name} cannot express this model: {reason}") from reason
+    declined: dict[str, str] = {}
     first = [] if model.origin is None else [model.origin.family]
-    for each in dict.fromkeys([*first, *known]):
+    for each in dict.fromkeys([*first, *known]) if name is None else ():
         try:
-            return _expressed(model, known[each])
-        except CannotExpress:
-            continue
-    return own.describe(model), own.arrays(model)
+            return Translation(*_expressed(model, known[each]))
+        except CannotExpress as reason:
+            declined[each] = str(reason)
+    return Translation(own.describe(model), own.arrays(model), declined)
+
+
+def nearest(model: Transformer, declined: Iterable[str]) -> str:
+    """Of some families the one whose fixed settings differ least from a model's, first of those
+    with its architecture and head."""
+    config = model.config
+
+    def apart(name: str) -> tuple[bool, bool, int]:
+        family = families()[name]
+        fixed = {field: value for field, value in family.fields.items() if field not in _FREE}
+        return (
+            config.architecture not in possible(family, "architecture"),
+            class_head(config) not in family.classes.values(),
+            sum(getattr(config, field) != value for field, value in fixed.items()),
+        )
+
+    return min(declined, key=apart)
 
 
 def _expressed(
     model: Transformer, family: Family
 ) -> tuple[dict[str, Any], Iterator[tuple[str, np.ndarray[Any, Any]]]]:
-    """As `_translated`, checked by reading the result back.
+    """(config.json, tensors) in the words of a family, checked by reading the result back.
 
     Raises:
         CannotExpress: naming what the family has no words for.
