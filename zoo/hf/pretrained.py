@@ -79,20 +79,20 @@ def load_pretrained(
             "and no config, which workdirs of zoo train have"
         )
     family = family_of(config)
-    with open_tensors(weight_files(local)) as tensors:
-        named = _named(family, tensors)
-        wanted = _head(family, config, local) if head == "auto" else head
-        settings = family.read(config, ignore=ignore) | {"dtype": dtype}
-        settings |= family.head_fields.get(wanted, {})
-        if wanted == "none" and family.pooler is not None and family.pooler[1] in named.shapes:
-            settings["pooler"] = family.pooler[0]
-        if wanted == "sentence_embedding":
-            settings |= sentence.read(local)
-        settings |= family.told(wanted, named.shapes)
-        settings |= _labels(config, wanted, num_labels)
-        model = declare(ModelConfig(**settings, head=wanted))
-        explicit = head != "auto" or num_labels is not None
-        params = _parameters(family, model, named, sharding, draws=explicit)
+    tensors = open_tensors(weight_files(local))
+    named = _named(family, tensors)
+    wanted = _head(family, config, local) if head == "auto" else head
+    settings = family.read(config, ignore=ignore) | {"dtype": dtype}
+    settings |= family.head_fields.get(wanted, {})
+    if wanted == "none" and family.pooler is not None and family.pooler[1] in named.shapes:
+        settings["pooler"] = family.pooler[0]
+    if wanted == "sentence_embedding":
+        settings |= sentence.read(local)
+    settings |= family.told(wanted, named.shapes)
+    settings |= _labels(config, wanted, num_labels)
+    model = declare(ModelConfig(**settings, head=wanted))
+    explicit = head != "auto" or num_labels is not None
+    params = _parameters(family, model, named, sharding, draws=explicit)
     model = weight.bind(model, params)
     model.origin = Origin(family.name, str(local), _carried(family, config))
     return model
