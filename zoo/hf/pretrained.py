@@ -14,6 +14,7 @@ import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from zoo.checkpoints import pretrained as runs
+from zoo.decoding import defaults as generation_defaults
 from zoo.errors import CheckpointError, ConfigError, choices
 from zoo.hf import own, sentence
 from zoo.hf.families import family_of
@@ -94,7 +95,9 @@ def load_pretrained(
     explicit = head != "auto" or num_labels is not None
     params = _parameters(family, model, named, sharding, draws=explicit)
     model = weight.bind(model, params)
-    model.origin = Origin(family.name, str(local), _carried(family, config))
+    file = local / "generation_config.json"
+    generation = generation_defaults.kept(read_json(file) if file.is_file() else config)
+    model.origin = Origin(family.name, str(local), _carried(family, config), generation)
     return model
 
 
