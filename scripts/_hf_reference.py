@@ -20,6 +20,10 @@ def make(case: Case) -> Any:
     # Only the plain implementation of attention has soft caps.
     config = cls.config_class(**case.config, attn_implementation="eager")
     model = cls(config).eval()
+    if case.untied is not None:
+        owner, _, name = case.untied.rpartition(".")
+        own = getattr(model.get_submodule(owner), name)
+        setattr(model.get_submodule(owner), name, torch.nn.Parameter(own.detach().clone()))
     with torch.no_grad():
         for name, drawn in weights(shapes(model)).items():
             own = dict(model.named_parameters()) | dict(model.named_buffers())

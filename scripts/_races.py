@@ -142,16 +142,14 @@ class Plain:
         return time.perf_counter() - start
 
 
-class Peer:
-    """Another library in a process of its own, perhaps of another environment.
+class XTransformers:
+    """x-transformers' step in a process of its own, perhaps of another environment."""
 
-    Its script prints `versions {...}`, then answers each line on standard input with the seconds
-    that what it names took.
-    """
-
-    def __init__(self, python: str, script: str, *words: object) -> None:
+    def __init__(self, python: str, shape: plain.Shape) -> None:
+        sizes = (shape.d_model, shape.num_layers, shape.num_heads, shape.batch, shape.length)
+        script = Path(__file__).with_name("_x_transformers.py")
         self.process = subprocess.Popen(
-            [python, str(Path(__file__).with_name(script)), *map(str, words)],
+            [python, str(script), *map(str, sizes)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -160,8 +158,8 @@ class Peer:
         if not first.startswith("versions "):
             self.close()
             sys.exit(
-                f"{python} cannot run {script}; install the extra parity there, name another "
-                "interpreter with --parity-python, or leave the row out with --rows"
+                f"{python} cannot run x-transformers; install torch and x-transformers there, "
+                "name another with --parity-python, or leave the row out with --rows"
             )
         self.versions: dict[str, str] = json.loads(first.removeprefix("versions "))
 

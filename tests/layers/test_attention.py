@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 from zoo.layers import weight
-from zoo.layers.attend import Implementation, attend
-from zoo.layers.attention import Attention, Scope
+from zoo.layers.attention import Attention, Implementation, Scope, attend
 
 BATCH, HEADS, LENGTH, HEAD_DIM = 2, 4, 8, 6
 SCALE = HEAD_DIM**-0.5

@@ -42,8 +42,8 @@ def test_only_an_encoder_tells_before_from_after() -> None:
     drawn = jnp.asarray(np.random.default_rng(0).normal(size=(8, 3)), jnp.float32)
     found = {}
     for bidirectional in (True, False):
-        made = RelativeBias(3, buckets=8, max_distance=20, bidirectional=bidirectional)
-        found[bidirectional] = np.asarray(weight.bind(made, {"table": drawn})(offsets))
+        made = weight.bind(RelativeBias(3, buckets=8, max_distance=20), {"table": drawn})
+        found[bidirectional] = np.asarray(made(offsets, causal=not bidirectional))
         assert found[bidirectional].shape == (1, 3, 200, 200)
     np.testing.assert_array_equal(found[False][0, :, 0, 5], drawn[0])
     np.testing.assert_array_equal(found[True][0, :, 3, 4], drawn[4 + 1])
@@ -54,8 +54,8 @@ def test_only_an_encoder_tells_before_from_after() -> None:
 
 def test_one_query_against_earlier_keys_is_a_row_of_the_whole() -> None:
     positions = jnp.arange(30)
-    made = RelativeBias(2, buckets=8, max_distance=20, bidirectional=False)
-    made = weight.bind(made, {"table": jnp.arange(16.0).reshape(8, 2)})
-    whole = made((positions[:, None] - positions)[None, None])
-    row = made((positions[17:18, None] - positions)[None, None])
+    table = {"table": jnp.arange(16.0).reshape(8, 2)}
+    made = weight.bind(RelativeBias(2, buckets=8, max_distance=20), table)
+    whole = made((positions[:, None] - positions)[None, None], causal=True)
+    row = made((positions[17:18, None] - positions)[None, None], causal=True)
     np.testing.assert_array_equal(row, whole[:, :, 17:18])

@@ -81,6 +81,13 @@ CASES: dict[str, dict[str, Any]] = {
         "num_heads": 4,
         "num_kv_heads": 2,
         "share_embeddings": True,
+        "logit_scale": 0.3,
+    },
+    "umt5": {
+        "relative_buckets": 8,
+        "relative_per_layer": True,
+        "window": 3,
+        "window_pattern": "LG",
     },
     "mpnet": {
         "architecture": "encoder",
@@ -219,9 +226,10 @@ class Attention:
         scores = q @ k.swapaxes(-1, -2) / math.sqrt(head_dim)
         if config.attention_softcap is not None:
             scores = config.attention_softcap * np.tanh(scores / config.attention_softcap)
-        if source is None and self.relative is not None:
+        if source is None and config.relative_buckets:
+            table = params["relative"]["table"] if config.relative_per_layer else self.relative
             reach = config.relative_max_distance
-            scores = scores + relative_by_hand(distance, self.relative, reach, causal=self.causal)
+            scores = scores + relative_by_hand(distance, table, reach, causal=self.causal)
         # Finite, for padding that a window leaves with nothing to see.
         scores = np.where(keep, scores, -1e30)
         scores = np.exp(scores - scores.max(-1, keepdims=True))
@@ -265,7 +273,7 @@ def tower(
 ) -> tuple[Array, dict[str, list[Array]]]:
     """Embedding norm, layers and final norm, and the softmaxes by kind of sublayer."""
     config, placement = case.model.config, case.model.placement.stack(stack)
-    relative = params["relative"]["table"] if config.relative_buckets else None
+    relative = params.get("relative", {}).get("table")
     attention = Attention(config, causal=stack == "decoder", relative=relative)
     if config.embedding_norm:
         x = norm(x, params["embedding_norm"], config)
@@ -328,7 +336,11 @@ def pair_by_hand(case: Case, params: Tree, inputs: dict[str, Any]) -> tuple[Arra
         source_seen=seen,
     )
     head = table.T if config.tie_embeddings else params["head"]["kernel"]
-    return hidden, hidden @ head, {"encoder": encoder_maps, "decoder": decoder_maps}
+    return (
+        hidden,
+        config.logit_scale * (hidden @ head),
+        {"encoder": encoder_maps, "decoder": decoder_maps},
+    )
 
 
 def text_by_hand(case: Case, params: Tree, inputs: dict[str, Any]) -> tuple[Array, Array, Any]:

@@ -81,6 +81,8 @@ IMPOSSIBLE: list[tuple[dict[str, Any], str]] = [
     ({"relative_buckets": 5}, "relative_buckets = 5: half of them stand for each direction"),
     ({"relative_buckets": 32, "relative_max_distance": 16}, "relative_max_distance = 16: 16 of"),
     ({"architecture": "vision", "relative_buckets": 32}, "relative_buckets = 32 with"),
+    ({"relative_per_layer": True}, "relative_per_layer = True without relative_buckets"),
+    ({"logit_scale": 0.0}, "logit_scale = 0.0: must be above 0"),
     ({"share_embeddings": True}, "share_embeddings = True: 'decoder' has one table"),
     ({"architecture": "vision", "image_size": 30}, "patch_size = 4 does not divide image_size"),
     ({"architecture": "vision", "max_length": 9}, "its images have 65 places"),

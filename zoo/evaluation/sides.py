@@ -14,7 +14,7 @@ from flax import nnx
 
 from zoo.decoding import generate
 from zoo.errors import CheckpointError, ConfigError, choices
-from zoo.hf.families import families
+from zoo.hf.families import families, family_of
 from zoo.hf.family import Family
 from zoo.hf.files import read_json
 from zoo.models.tower import Transformer
@@ -68,11 +68,7 @@ class ZooSide:
     def continued(self, inputs: Inputs, new_tokens: int) -> Array:
         given = {key: jnp.asarray(array) for key, array in inputs.items()}
         written = generate(
-            self.model,
-            given["input_ids"],
-            given["attention_mask"],
-            max_new_tokens=new_tokens,
-            eos_id=(),
+            self.model, given["input_ids"], given["attention_mask"], max_new_tokens=new_tokens
         )
         return np.asarray(written)[:, -new_tokens:]
 
@@ -160,14 +156,15 @@ def named_family(folder: Path, config: Mapping[str, Any]) -> Family:
     Raises:
         CheckpointError: for a workdir, our own format and families that are not known.
     """
-    known, name = families(), config.get("model_type")
+    name = config.get("model_type")
+    known = {family.model_type for family in families().values()}
     if name not in known:
         kind = "a workdir of zoo train" if name is None else f"of model_type = {name!r}"
         raise CheckpointError(
             f"{folder} is {kind}, which transformers is not asked to load; give another "
-            f"checkpoint as --against, or a folder of {choices(known)}"
+            f"checkpoint as --against, or a folder of {choices(sorted(known))}"
         )
-    return known[name]
+    return family_of(config)
 
 
 @nnx.jit

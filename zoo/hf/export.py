@@ -13,12 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from zoo.errors import CheckpointError, choices
+from zoo.errors import CheckpointError, ZooError, choices
 from zoo.hf import own, sentence
 from zoo.hf.families import families, possible
 from zoo.hf.family import Family, class_head
 from zoo.hf.files import TOKENIZER_FILES, is_workdir, read_json
-from zoo.hf.keys import CannotExpress
+from zoo.hf.keys import CannotExpress, Settings
 from zoo.hf.weights import save, slots
 from zoo.layers import weight
 from zoo.models.config import ModelConfig
@@ -201,21 +201,14 @@ def _expressed(
             f"head = {head!r}: it has {choices(dict.fromkeys(family.classes.values()))}"
         )
     written = family.write(config)
-    read = family.read(written) | family.head_fields.get(head, {})
-    free = _FREE if config.architecture == "vision" else (*_FREE, *_OF_IMAGES)
-    read |= {name: getattr(config, name) for name in (*free, "num_labels", "head")}
-    if head == "sentence_embedding":
-        read |= {"pooling": config.pooling, "unit_vectors": config.unit_vectors}
-    if config.architecture == "encoder_decoder":
-        # What counts there is the depth of each stack.
-        read["num_layers"] = config.num_layers
     shapes, weights = weight.split(model)
     names = family.names(config)
     found = slots(shapes, weights, names)
-    read |= family.told(head, {slot.tensor.name for slot in found if slot.tensor is not None})
-    if head == "none" and family.pooler is not None:
-        read["pooler"] = config.pooler if config.pooler == family.pooler[0] else None
-    again = resolve(ModelConfig(**read))
+    try:
+        tensors = {slot.tensor.name for slot in found if slot.tensor is not None}
+        again = _read_back(family, written, tensors, config)
+    except ZooError as reason:
+        raise CannotExpress(f"it would be read as what cannot be: {reason}") from reason
     for field in dataclasses.fields(ModelConfig):
         ours, theirs = getattr(config, field.name), getattr(again, field.name)
         if ours != theirs and field.name != "variant":
@@ -230,13 +223,33 @@ def _expressed(
     if head.endswith("_classification"):
         written |= _labels(written, config.num_labels or 0)
     # Only the trunk stands behind the prefix.
-    trunk = {names[place].name for place in (*family.weights, *family.unshared) if place in names}
+    of_heads = {place for own in family.heads.values() for place in own}
+    trunk = {each.name for place, each in names.items() if place not in of_heads}
     prefix = "" if of_class == "none" else family.prefix
     full = (
         (prefix + name if template in trunk else name, array)
         for template, name, array in save(found, shapes, config)
     )
     return written, full
+
+
+def _read_back(
+    family: Family, written: Settings, tensors: set[str], config: ModelConfig
+) -> ModelConfig:
+    """What a written config means, with what an export need not keep as it is in `config`."""
+    head = config.head or "none"
+    read = family.read(written) | family.head_fields.get(head, {})
+    free = _FREE if config.architecture == "vision" else (*_FREE, *_OF_IMAGES)
+    read |= {name: getattr(config, name) for name in (*free, "num_labels", "head")}
+    if head == "sentence_embedding":
+        read |= {"pooling": config.pooling, "unit_vectors": config.unit_vectors}
+    if config.architecture == "encoder_decoder":
+        # What counts there is the depth of each stack.
+        read["num_layers"] = config.num_layers
+    if config.positions != "learned":
+        # Nothing has so many rows.
+        read["max_length"] = config.max_length
+    return resolve(ModelConfig(**read | family.told(head, tensors)))
 
 
 def _function(placement: Placement) -> list[StackPlacement]:

@@ -9,7 +9,6 @@ from typing import Any
 from zoo.errors import CheckpointError, choices
 from zoo.hf.keys import Entry, Settings, read_keys, write_keys
 from zoo.hf.weights import Map
-from zoo.layers.mlp import Activation
 from zoo.models.config import Head, ModelConfig
 
 
@@ -26,6 +25,7 @@ class ByTensor:
     Attributes:
         head: with which this holds.
         tensor: as it is called under that head.
+        there, missing: values; `...`: what the keys say.
     """
 
     head: Head
@@ -34,13 +34,25 @@ class ByTensor:
     there: Any
     missing: Any
 
+    def value(self, found: bool) -> Any:
+        return self.there if found else self.missing
+
+
+@dataclasses.dataclass(frozen=True)
+class Where:
+    """The weights of models in which a field of `ModelConfig` has a value."""
+
+    field: str
+    value: Any
+    weights: Map
+
 
 @dataclasses.dataclass(frozen=True)
 class Family:
     """One `model_type`.
 
     Attributes:
-        name: the `model_type` of its `config.json`.
+        name: the `model_type` of its `config.json`, where that is not given.
         classes: name of a model class -> the head that it has, the usual class of a head first.
         fields: of `ModelConfig` that are the same for the whole family.
         keys: what `config.json` says about the others.
@@ -50,15 +62,13 @@ class Family:
         heads: the weights of each head, under their full names.
         head_fields: of `ModelConfig`, beside the head itself.
         by_tensor: fields that depend on whether the file holds a tensor.
-        pooler: (activation, name of a tensor): the dense layer of a bare trunk, which is there
-            when the tensor is.
         ignored: names of tensors that are no weights of the model, such as buffers; `{}` stands
             for a layer, and a name that ends in a dot for all that begins with it.
         tied: a tensor that is another one again, by its name -> that one's, which may be tied
             itself.
-        untied: what takes the place of some of the weights where embeddings are not tied.
-        unshared: the same where source and target have tables of their own.
+        where: weights that a choice adds or gives other names.
         renamed: (end of a name, its modern form), for files of old versions.
+        model_type: of several families that have the same, told apart by their classes.
     """
 
     name: str
@@ -71,12 +81,14 @@ class Family:
     ignored_keys: tuple[str, ...] = ()
     head_fields: Mapping[Head, Settings] = dataclasses.field(default_factory=dict)
     by_tensor: tuple[ByTensor, ...] = ()
-    pooler: tuple[Activation, str] | None = None
     ignored: tuple[str, ...] = ()
     tied: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    untied: Map = dataclasses.field(default_factory=dict)
-    unshared: Map = dataclasses.field(default_factory=dict)
+    where: tuple[Where, ...] = ()
     renamed: tuple[tuple[str, str], ...] = ()
+    model_type: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "model_type", self.model_type or self.name)
 
     def head(self, config: Mapping[str, Any]) -> Head:
         """The head of the class that wrote a `config.json`; `none` where none is named."""
@@ -94,18 +106,18 @@ class Family:
         return "none"
 
     def names(self, config: ModelConfig) -> Map:
-        """The map of a model's weights."""
+        """The map of a resolved config's weights."""
         own = {**self.weights, **self.heads.get(config.head or "none", {})}
-        own |= {} if config.tie_embeddings else self.untied
-        return own | ({} if config.shares_embeddings() else self.unshared)
+        for each in self.where:
+            if getattr(config, each.field) == each.value:
+                own |= each.weights
+        return own
 
     def told(self, head: Head, tensors: Collection[str]) -> Settings:
         """Fields of `ModelConfig` that the names of a file's tensors tell."""
-        return {
-            each.field: each.there if each.tensor in tensors else each.missing
-            for each in self.by_tensor
-            if each.head == head
-        }
+        own = [each for each in self.by_tensor if each.head == head]
+        told = {each.field: each.value(each.tensor in tensors) for each in own}
+        return {field: value for field, value in told.items() if value is not ...}
 
     def read(self, config: Mapping[str, Any], *, ignore: tuple[str, ...] = ()) -> Settings:
         """Fields of `ModelConfig`, all but the head's.
@@ -124,4 +136,4 @@ class Family:
         names = [name for name, own in self.classes.items() if own == class_head(config)]
         fields = {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
         written = write_keys(self.keys, fields)
-        return {"model_type": self.name, "architectures": names[:1]} | written
+        return {"model_type": self.model_type, "architectures": names[:1]} | written

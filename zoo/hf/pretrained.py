@@ -14,7 +14,6 @@ import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from zoo.checkpoints import pretrained as runs
-from zoo.decoding import defaults as generation_defaults
 from zoo.errors import CheckpointError, ConfigError, choices
 from zoo.hf import own, sentence
 from zoo.hf.families import family_of
@@ -80,24 +79,20 @@ def load_pretrained(
             "and no config, which workdirs of zoo train have"
         )
     family = family_of(config)
-    tensors = open_tensors(weight_files(local))
-    named = _named(family, tensors)
-    wanted = _head(family, config, local) if head == "auto" else head
-    settings = family.read(config, ignore=ignore) | {"dtype": dtype}
-    settings |= family.head_fields.get(wanted, {})
-    if wanted == "none" and family.pooler is not None and family.pooler[1] in named.shapes:
-        settings["pooler"] = family.pooler[0]
-    if wanted == "sentence_embedding":
-        settings |= sentence.read(local)
-    settings |= family.told(wanted, named.shapes)
-    settings |= _labels(config, wanted, num_labels)
-    model = declare(ModelConfig(**settings, head=wanted))
-    explicit = head != "auto" or num_labels is not None
-    params = _parameters(family, model, named, sharding, draws=explicit)
+    with open_tensors(weight_files(local)) as tensors:
+        named = _named(family, tensors)
+        wanted = _head(family, config, local) if head == "auto" else head
+        settings = family.read(config, ignore=ignore) | {"dtype": dtype}
+        settings |= family.head_fields.get(wanted, {})
+        if wanted == "sentence_embedding":
+            settings |= sentence.read(local)
+        settings |= family.told(wanted, named.shapes)
+        settings |= _labels(config, wanted, num_labels)
+        model = declare(ModelConfig(**settings, head=wanted))
+        explicit = head != "auto" or num_labels is not None
+        params = _parameters(family, model, named, sharding, draws=explicit)
     model = weight.bind(model, params)
-    file = local / "generation_config.json"
-    generation = generation_defaults.kept(read_json(file) if file.is_file() else config)
-    model.origin = Origin(family.name, str(local), _carried(family, config), generation)
+    model.origin = Origin(family.name, str(local), _carried(family, config))
     return model
 
 
@@ -226,20 +221,22 @@ def _used_for(family: Family, name: str, used: set[str]) -> str | None:
 def _account(family: Family, model: Transformer, tensors: Tensors, used: set[str]) -> None:
     """Refuse a tensor that is neither used nor known to be none of the model's weights."""
     heads = {each.name for names in family.heads.values() for each in names.values()}
-    heads |= set() if family.pooler is None else {family.pooler[1]}
-    tied = model.config.tie_embeddings or model.config.shares_embeddings()
+    heads |= {each.tensor for each in family.by_tensor}
+    tied = model.config.tie_embeddings
+    same = tied or model.config.shares_embeddings()
     dropped, unknown = [], []
     for name in sorted(tensors.shapes.keys() - used):
+        of_head = name in heads or any(name.startswith(_root(each)) for each in heads)
         main = _used_for(family, name, used)
-        if main is not None:
-            if tied and not np.array_equal(tensors.read(name), tensors.read(main)):
+        if main is not None and (tied or not of_head or name not in family.tied):
+            if same and not np.array_equal(tensors.read(name), tensors.read(main)):
                 raise CheckpointError(
                     f"{name} differs from {main}, which config.json ties to it; set "
                     "tie_word_embeddings to false in config.json if they are meant to differ"
                 )
         elif any(_matches(name, pattern) for pattern in family.ignored):
             continue
-        elif name in heads or any(name.startswith(_root(each)) for each in heads):
+        elif of_head:
             dropped.append(name)
         else:
             unknown.append(name)

@@ -17,29 +17,30 @@ class RelativeBias(nnx.Module):
     the distance up to `max_distance`, beyond which all share the last.
     """
 
-    def __init__(
-        self, num_heads: int, *, buckets: int, max_distance: int, bidirectional: bool
-    ) -> None:
-        """Make the table, zero at the start.
-
-        Args:
-            bidirectional: half of the buckets are for keys after the query, which otherwise count
-                as at distance 0.
-        """
-        self.max_distance, self.bidirectional = max_distance, bidirectional
+    def __init__(self, num_heads: int, *, buckets: int, max_distance: int) -> None:
+        """Make the table, zero at the start."""
+        self.max_distance = max_distance
         self.table = weight.array(
             "relative", (buckets, num_heads), ("buckets", "heads"), kind="bias"
         )
 
-    def __call__(self, offsets: jax.Array) -> jax.Array:
-        """[batch or 1, 1, length, source length] int32 distances query - key to float32 biases,
-        [batch or 1, heads, length, source length]."""
+    def __call__(self, offsets: jax.Array, *, causal: bool) -> jax.Array:
+        """Distances to biases.
+
+        Args:
+            offsets: [batch or 1, 1, length, source length] int32, query - key.
+            causal: keys after the query count as at distance 0; otherwise half of the buckets
+                are for them.
+
+        Returns:
+            [batch or 1, heads, length, source length] float32.
+        """
         table = self.table[...]
-        directed = len(table) // 2 if self.bidirectional else len(table)
-        distances = jnp.abs(offsets) if self.bidirectional else jnp.maximum(offsets, 0)
+        directed = len(table) if causal else len(table) // 2
+        distances = jnp.maximum(offsets, 0) if causal else jnp.abs(offsets)
         spread = jnp.asarray(buckets_of_distances(directed, self.max_distance))
         chosen = spread[jnp.minimum(distances, self.max_distance)]
-        if self.bidirectional:
+        if not causal:
             chosen = chosen + directed * (offsets < 0)
         return table[chosen[:, 0]].transpose(0, 3, 1, 2)
 

@@ -11,7 +11,7 @@ from zoo.layers.attention import Attention, Scope
 from zoo.layers.linear import Scale
 from zoo.layers.mlp import MLP
 from zoo.layers.norms import NormSpec
-from zoo.layers.past import Past
+from zoo.layers.relative import RelativeBias
 from zoo.models.config import ModelConfig
 from zoo.variants.placement import Multiplier, Site
 from zoo.variants.streams.base import filled
@@ -27,13 +27,6 @@ class ParallelBranch(nnx.Module):
     def __call__(self, x: jax.Array, scope: Scope, **settings: Any) -> jax.Array:
         """[batch, length, d_model] to the same shape; settings as of `Attention`."""
         return self.attention(x, scope, **settings) + self.mlp(x)
-
-    def remember(
-        self, x: jax.Array, scope: Scope, past: Past | None, **settings: Any
-    ) -> tuple[jax.Array, Past]:
-        """As that of the attention."""
-        mixed, past = self.attention.remember(x, scope, past, **settings)
-        return mixed + self.mlp(x), past
 
     def weights(self, x: jax.Array, scope: Scope, **settings: Any) -> jax.Array:
         """Those of the attention."""
@@ -70,6 +63,10 @@ def _mlp(site: Site, config: ModelConfig) -> MLP:
 
 def _attention(site: Site, config: ModelConfig) -> Attention:
     norm, sizes = config.norm_spec(), config.sizes()
+    relative = None
+    if config.relative_per_layer and site.sublayer != "cross_attention":
+        assert config.relative_buckets is not None
+        relative = make_relative(config, config.relative_buckets)
     qk_norm = config.qk_norm if site.qk_norm is None else site.qk_norm
     return Attention(
         config.d_model,
@@ -91,6 +88,14 @@ def _attention(site: Site, config: ModelConfig) -> Attention:
         score_scale=site.score_scale,
         scalar_biases=site.scalar_biases,
         softcap=config.attention_softcap,
+        relative=relative,
+    )
+
+
+def make_relative(config: ModelConfig, buckets: int) -> RelativeBias:
+    """A table of relative positions, of one layer or of a whole stack."""
+    return RelativeBias(
+        config.num_heads, buckets=buckets, max_distance=config.relative_max_distance
     )
 
 

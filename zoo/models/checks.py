@@ -46,7 +46,7 @@ def validate(config: ModelConfig) -> None:
         rate = getattr(config, field)
         if not 0.0 <= rate < 1.0:
             raise ConfigError(f"{field} = {rate}: a rate lies in [0, 1)")
-    for field in ("norm_eps", "init_std", "rotary_theta"):
+    for field in ("norm_eps", "init_std", "rotary_theta", "logit_scale"):
         if not getattr(config, field) > 0.0:
             raise ConfigError(f"{field} = {getattr(config, field)}: must be above 0")
     if config.embedding_std is not None and not config.embedding_std > 0.0:
@@ -117,6 +117,10 @@ def _check_positions(config: ModelConfig) -> None:
         )
     if config.positions.startswith("sinusoidal") and width % 2:
         raise ConfigError(f"d_model = {width} is odd; sinusoidal positions need it even")
+    if config.relative_per_layer and config.relative_buckets is None:
+        raise ConfigError(
+            "relative_per_layer = True without relative_buckets; set relative_buckets as well"
+        )
     buckets, farthest = config.relative_buckets, config.relative_max_distance
     if buckets is not None and (buckets < 4 or buckets % 2):
         raise ConfigError(

@@ -5,8 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Literal
 
-from zoo.layers.attend import Implementation
-from zoo.layers.attention import AttentionBias, NormOver
+from zoo.layers.attention import AttentionBias, Implementation, NormOver
 from zoo.layers.embeddings import CountPositions, Positions
 from zoo.layers.mlp import Activation
 from zoo.layers.norms import NormKind, NormSpec
@@ -131,6 +130,8 @@ class ModelConfig:
     scores of self-attention (T5, 1910.10683), beside `positions`; None: no such bias."""
     relative_max_distance: int = 128
     """Distance from which on all share the last bucket."""
+    relative_per_layer: bool = False
+    """A table of such numbers for every layer, instead of one for the whole stack."""
     rotary_theta: float = 10000.0
     """Base of the rotary frequencies."""
     rotary_fraction: float = 1.0
@@ -170,6 +171,8 @@ class ModelConfig:
     """One gain for all heads (head), one each (per_head), or all heads together (width)."""
     attention_softcap: float | None = None
     """c of c tanh(score / c) in attention."""
+    logit_scale: float = 1.0
+    """Factor on the logits, before a soft cap."""
     logit_softcap: float | None = None
     """c of c tanh(logit / c) at the head."""
     value_residual: bool = False

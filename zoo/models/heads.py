@@ -21,7 +21,7 @@ class VocabularyHead(nnx.Module):
     def __init__(self, config: ModelConfig, placement: StackPlacement, *, bias: bool) -> None:
         vocab = config.sizes().vocab_size
         self.softcap = config.logit_softcap
-        self.factor = placement.logit_scale.number
+        self.factor = placement.logit_scale.number * config.logit_scale
         if not config.tie_embeddings:
             self.kernel = weight.matrix("head", config.d_model, vocab, ("embed", "vocab"))
         if bias:

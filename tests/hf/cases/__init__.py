@@ -28,12 +28,14 @@ class Case:
         config: arguments of its config class.
         takes: what it is called on.
         generates: whether its greedy tokens are held too.
+        untied: a weight that its class ties to another's, and files of this kind do not.
     """
 
     cls: str
     config: Mapping[str, Any]
     takes: Literal["text", "pairs", "image"] = "text"
     generates: bool = False
+    untied: str | None = None
 
 
 VOCAB, LENGTH, NEW_TOKENS = 48, 9, 24

@@ -15,7 +15,7 @@ from zoo.hf.keys import REQUIRED, Key, Rule, Settings
 
 @functools.cache
 def families() -> dict[str, Family]:
-    """Every family by its `model_type`, from the `FAMILIES` of each module of this package."""
+    """Every family by its name, from the `FAMILIES` of each module of this package."""
     found: dict[str, Family] = {}
     for module in pkgutil.iter_modules(__path__):
         for family in importlib.import_module(f"{__name__}.{module.name}").FAMILIES:
@@ -24,7 +24,7 @@ def families() -> dict[str, Family]:
 
 
 def list_families() -> list[str]:
-    """The `model_type` of every family that `load_pretrained` reads."""
+    """The name of every family that `load_pretrained` reads: nearly all are a `model_type`."""
     return list(families())
 
 
@@ -57,10 +57,15 @@ def family_of(config: Mapping[str, Any]) -> Family:
         CheckpointError: when its `model_type` is missing or not known.
     """
     name = config.get("model_type")
-    known = families()
+    known: dict[str, list[Family]] = {}
+    for family in families().values():
+        known.setdefault(family.model_type, []).append(family)
     if not isinstance(name, str) or name not in known:
         hint = near_matches(name, known) if isinstance(name, str) else ""
         raise CheckpointError(
             f"config.json: model_type = {name!r} is not known{hint}; known: {choices(known)}"
         )
-    return known[name]
+    named = config.get("architectures")
+    classes = {each for each in named if isinstance(each, str)} if isinstance(named, list) else ()
+    usual = sorted(known[name], key=lambda family: family.name != name)
+    return next((family for family in usual if family.classes.keys() & classes), usual[0])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from zoo.hf.family import ByTensor, Family
+from zoo.hf.family import ByTensor, Family, Where
 from zoo.hf.keys import Entry, Fixed, Key, Settings
 from zoo.hf.stacks import alike, depths
 from zoo.hf.tables import ACTIVATIONS
@@ -36,10 +36,14 @@ def _stack(stack: str, slot: str) -> Map:
 
 
 SHARED = tensor("embedding/tokens", "shared.weight")
-UNSHARED = {
-    **tensor("embedding/tokens", "encoder.embed_tokens.weight"),
-    **tensor("decoder_embedding/tokens", "decoder.embed_tokens.weight"),
-}
+UNSHARED = Where(
+    "share_embeddings",
+    False,
+    {
+        **tensor("embedding/tokens", "encoder.embed_tokens.weight"),
+        **tensor("decoder_embedding/tokens", "decoder.embed_tokens.weight"),
+    },
+)
 TIED = {
     "lm_head.weight": "decoder.embed_tokens.weight",
     "decoder.embed_tokens.weight": "shared.weight",
@@ -165,7 +169,7 @@ def _family(
         by_tensor=(HAS_LOGITS_BIAS,),
         ignored=() if LEARNED["positions"] == fields["positions"] else SINES,
         tied=TIED,
-        unshared=UNSHARED,
+        where=(UNSHARED,),
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from zoo.hf.family import Family
+from zoo.hf.family import ByTensor, Family, Where
 from zoo.hf.keys import Fixed, Key
 from zoo.hf.tables import ACTIVATIONS
 from zoo.hf.weights import linear, norm, tensor
@@ -82,13 +82,19 @@ FAMILIES = (
             "span": linear("head/linear", "qa_outputs"),
         },
         head_fields={"sequence_classification": {"pooler": "tanh"}},
-        pooler=("tanh", "pooler.dense.weight"),
+        by_tensor=(ByTensor("none", "pooler.dense.weight", "pooler", "tanh", None),),
         ignored=("embeddings.position_ids",),
         tied={
             "cls.predictions.decoder.weight": "embeddings.word_embeddings.weight",
             "cls.predictions.decoder.bias": "cls.predictions.bias",
         },
-        untied=tensor("head/vocabulary/bias", "cls.predictions.decoder.bias"),
+        where=(
+            Where(
+                "tie_embeddings",
+                False,
+                tensor("head/vocabulary/bias", "cls.predictions.decoder.bias"),
+            ),
+        ),
         renamed=(("LayerNorm.gamma", "LayerNorm.weight"), ("LayerNorm.beta", "LayerNorm.bias")),
     ),
 )

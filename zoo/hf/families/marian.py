@@ -63,6 +63,6 @@ FAMILIES = (
         # Sines, which files of old versions and of the bare trunk hold as tables.
         ignored=("encoder.embed_positions.weight", "decoder.embed_positions.weight"),
         tied=TIED,
-        unshared=UNSHARED,
+        where=(UNSHARED,),
     ),
 )
