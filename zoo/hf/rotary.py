@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from typing import Any
 
-from zoo.hf.keys import Rule, Settings, refused
+from zoo.hf.keys import CannotExpress, Rule, Settings, refused
 from zoo.hf.windows import Layers, layer_letters, whole
 from zoo.layers.positions import RotaryScaling
 from zoo.models.config import shortest_pattern
@@ -32,38 +33,48 @@ _SCALINGS = {
         "truncate",
     ),
 }
-_ALWAYS = ("rope_type", "type", "rope_theta", "partial_rotary_factor")
+_COMMON = ("rope_theta", "partial_rotary_factor")
 
 
-def rotary(*, theta: float, fraction: float | None = None) -> Rule:
+def rotary(
+    *,
+    theta: float,
+    fraction: float | None = None,
+    scalings: Collection[str] = tuple(_SCALINGS),
+    names: tuple[str, str] = ("rope_theta", "partial_rotary_factor"),
+) -> Rule:
     """The keys of rotary positions that are the same in every layer.
 
     Args:
         theta, fraction: what a missing `rope_theta` or `partial_rotary_factor` means; a family
             without a fraction turns whole heads.
+        scalings: the kinds of `rope_type`.
+        names: of these two outside `rope_parameters`.
     """
 
     def read(theirs: Settings) -> Settings:
-        values = theirs["rope_scaling"] or theirs["rope_parameters"] or {}
-        own = {"rope_theta": theta, "partial_rotary_factor": 1.0 if fraction is None else fraction}
-        outside = {name: theirs[name] for name in own if theirs[name] is not None}
-        own |= outside | _checked("rope_parameters", values)
-        if fraction is None and own["partial_rotary_factor"] != 1.0:
-            raise refused("partial_rotary_factor", own["partial_rotary_factor"], [1.0])
-        return {
-            "rotary_theta": own["rope_theta"],
-            "rotary_fraction": own["partial_rotary_factor"],
-            "rotary_scaling": _scaling(own, whole(theirs, "max_position_embeddings")),
-        }
+        values = _checked("rope_parameters", theirs["rope_scaling"] or theirs["rope_parameters"])
+        if _kind(values) not in scalings:
+            raise refused("rope_parameters.rope_type", _kind(values), scalings)
+        usual = (theta, 1.0 if fraction is None else fraction)
+        base, share = (
+            values.get(key, default if theirs[name] is None else theirs[name])
+            for key, name, default in zip(_COMMON, names, usual, strict=True)
+        )
+        if fraction is None and share != 1.0:
+            raise refused(names[1], share, [1.0])
+        scaling = _scaling(values, whole(theirs, "max_position_embeddings"))
+        return {"rotary_theta": base, "rotary_fraction": share, "rotary_scaling": scaling}
 
     def write(ours: Settings) -> Settings:
         own = _written(ours["rotary_theta"], ours["rotary_scaling"])
+        if own["rope_type"] not in scalings:
+            raise CannotExpress(f"rotary_scaling = {ours['rotary_scaling']!r}: it has none")
         if fraction is not None:
             own["partial_rotary_factor"] = ours["rotary_fraction"]
         return {"rope_parameters": own}
 
-    keys = ("rope_parameters", "rope_scaling", "rope_theta", "partial_rotary_factor")
-    return Rule(dict.fromkeys(keys), read, write)
+    return Rule(dict.fromkeys(("rope_parameters", "rope_scaling", *names)), read, write)
 
 
 def rotary_of_kinds(
@@ -130,9 +141,9 @@ def _checked(name: str, values: Any) -> dict[str, Any]:
     if kind not in _SCALINGS:
         raise refused(f"{name}.rope_type", kind, _SCALINGS)
     for key in values:
-        if key not in (*_ALWAYS, *_SCALINGS[kind]):
+        if key not in ("rope_type", "type", *_COMMON, *_SCALINGS[kind]):
             raise refused(f"{name}.{key}", values[key], [f"none with rope_type {kind}"])
-    for key in ("rope_theta", "partial_rotary_factor", *_SCALINGS[kind]):
+    for key in (*_COMMON, *_SCALINGS[kind]):
         value = values.get(key)
         if value is not None and not isinstance(value, int | float):
             raise refused(f"{name}.{key}", value, ["a number"])

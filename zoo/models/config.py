@@ -119,6 +119,8 @@ class ModelConfig:
     """Added to the variance in every norm."""
     norm_bias: bool = True
     """Whether layer norms have a shift."""
+    norm_affine: bool = True
+    """Whether norms have a gain, and with it a shift."""
     embedding_norm: bool | None = None
     """Norm after the embedding; default: as the variant requires."""
     final_norm: bool | None = None
@@ -249,7 +251,7 @@ class ModelConfig:
         return "".join(sorted(set(self.rotary_pattern)))
 
     def norm_spec(self) -> NormSpec:
-        return NormSpec(self.norm, self.norm_eps, self.norm_bias)
+        return NormSpec(self.norm, self.norm_eps, self.norm_bias, self.norm_affine)
 
     def is_random(self) -> bool:
         """Whether training draws anything: dropout of some kind."""

@@ -44,6 +44,8 @@ def resolve(config: ModelConfig, placement: Placement | None = None) -> ModelCon
             f"qk_norm_over = {config.qk_norm_over!r} without qk_norm; set qk_norm = True as well"
         )
     depth = max(config.depth("encoder"), config.depth("decoder"))
+    attention_bias = config.attention_bias or ("all" if config.bias else "none")
+    mlp_bias = config.bias if config.mlp_bias is None else config.mlp_bias
     # A variant asks the same of the ends of both stacks.
     ends, pairs = placement.stacks[0][1], config.architecture == "encoder_decoder"
     return dataclasses.replace(
@@ -55,8 +57,9 @@ def resolve(config: ModelConfig, placement: Placement | None = None) -> ModelCon
         window_pattern=shortest_pattern(spread(config.window_pattern, depth)),
         rotary_pattern=shortest_pattern(spread(config.rotary_pattern, depth)),
         rotary_scaling=write_scaling(read_scaling(config.rotary_scaling)),
-        attention_bias=config.attention_bias or ("all" if config.bias else "none"),
-        mlp_bias=config.bias if config.mlp_bias is None else config.mlp_bias,
+        attention_bias=attention_bias,
+        mlp_bias=mlp_bias,
+        bias=mlp_bias or attention_bias != "none",
         head=config.head or HEADS[config.architecture][0],
         num_encoder_layers=config.depth("encoder") if pairs else None,
         num_decoder_layers=config.depth("decoder") if pairs else None,

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from zoo.hf.families.llama import (
     BIASES,
     BRANCHES,
@@ -42,13 +44,6 @@ _QK_NORMS = {
 }
 
 
-def _keys(activation: Key, **defaults: object) -> tuple[Entry, ...]:
-    """Sizes, with an entry of the activation's own."""
-    known = {"vocab_size": 256000, "head_dim": 256, "tie_word_embeddings": True} | defaults
-    shared = sizes(**known)
-    return (*(activation if key.field == "activation" else key for key in shared), BIASES[0])
-
-
 def _scale(theirs: Settings) -> Settings:
     number, width = theirs["query_pre_attn_scalar"], theirs["head_dim"]
     if not isinstance(number, int | float) or isinstance(number, bool) or not number > 0:
@@ -66,19 +61,44 @@ def _scalar(ours: Settings) -> Settings:
     return {"query_pre_attn_scalar": number}
 
 
+def _one_way(theirs: Settings) -> Settings:
+    if theirs["use_bidirectional_attention"]:
+        raise refused(
+            "use_bidirectional_attention", theirs["use_bidirectional_attention"], [None, False]
+        )
+    return {}
+
+
 # Released files of the first Gemma say gelu and mean its approximation.
-_FIRST = Key("hidden_act", "activation", "gelu_pytorch_tanh", ACTIVATIONS | {"gelu": "gelu_tanh"})
-_SECOND = Key("hidden_activation", "activation", "gelu_pytorch_tanh", ACTIVATIONS)
-_SECOND_SIZES = {
+_GELU = Key(
+    "hidden_act",
+    "activation",
+    "gelu_pytorch_tanh",
+    {"gelu_pytorch_tanh": "gelu_tanh"} | ACTIVATIONS | {"gelu": "gelu_tanh"},
+)
+_SHARED: dict[str, Any] = {
+    "vocab_size": 256000,
+    "head_dim": 256,
+    "tie_word_embeddings": True,
+    "max_position_embeddings": 8192,
+}
+_RENAMED = {"hidden_act": "hidden_activation"}
+_SECOND_SIZES: dict[str, Any] = _SHARED | {
+    "hidden_act": "gelu_pytorch_tanh",
     "hidden_size": 2304,
     "intermediate_size": 9216,
     "num_hidden_layers": 26,
     "num_attention_heads": 8,
     "num_key_value_heads": 4,
 }
-_ONE_WAY = Fixed("use_bidirectional_attention", None)
-_SECOND_KEYS = (
-    *_keys(_SECOND, max_position_embeddings=8192, **_SECOND_SIZES),
+_ONE_WAY = Rule(
+    {"use_bidirectional_attention": None},
+    _one_way,
+    lambda ours: {"use_bidirectional_attention": False},
+)
+_SECOND_KEYS: tuple[Entry, ...] = (
+    *sizes(_RENAMED, **_SECOND_SIZES),
+    BIASES[0],
     Rule({"query_pre_attn_scalar": 256}, _scale, _scalar),
     windows(window=4096, layers=every(2)),
     rotary(theta=10000.0),
@@ -95,15 +115,16 @@ FAMILIES = (
         classes=classes("Gemma"),
         fields=_FIELDS,
         keys=(
-            *_keys(
-                _FIRST,
+            *sizes(
                 hidden_size=3072,
                 intermediate_size=24576,
                 num_hidden_layers=28,
                 num_attention_heads=16,
                 num_key_value_heads=16,
-                max_position_embeddings=8192,
+                **_SHARED,
             ),
+            _GELU,
+            BIASES[0],
             rotary(theta=10000.0),
             _ONE_WAY,
         ),
@@ -148,7 +169,11 @@ FAMILIES = (
         },
         fields=_FIELDS | {"variant": "sandwich_norm", "qk_norm": True},
         keys=(
-            *_keys(_SECOND, vocab_size=262208, max_position_embeddings=131072, **_SECOND_SIZES),
+            *sizes(
+                _RENAMED,
+                **{**_SECOND_SIZES, "vocab_size": 262208, "max_position_embeddings": 131072},
+            ),
+            BIASES[0],
             Rule({"query_pre_attn_scalar": 256}, _scale, _scalar),
             windows(
                 window=4096,
@@ -163,7 +188,7 @@ FAMILIES = (
             ),
             Fixed("attn_logit_softcapping", None),
             Key("final_logit_softcapping", "logit_softcap", None),
-            Fixed("use_bidirectional_attention", False),
+            _ONE_WAY,
         ),
         ignored_keys=(*_SECOND_IGNORED, "_sliding_window_pattern"),
         prefix="model.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from zoo.hf.constants import constants
 from zoo.hf.families.llama import (
     BIASES,
     BRANCHES,
@@ -15,44 +16,9 @@ from zoo.hf.families.llama import (
     sizes,
 )
 from zoo.hf.family import Family
-from zoo.hf.keys import CannotExpress, Rule, Settings, refused
+from zoo.hf.keys import Rule, Settings
 from zoo.hf.rotary import rotary
 from zoo.hf.windows import whole
-from zoo.variants.registry import get_variant
-
-_NAMES = ("residual_multiplier", "embedding_multiplier", "logits_scaling")
-
-
-def _variant(theirs: Settings) -> Settings:
-    for name in _NAMES:
-        value = theirs[name]
-        if not isinstance(value, int | float) or isinstance(value, bool) or not value > 0:
-            raise refused(name, value, ["a number above 0"])
-    branch, embedding, divisor = (float(theirs[name]) for name in _NAMES)
-    options = {
-        "multiplier": branch,
-        "embedding_multiplier": embedding,
-        "logit_multiplier": 1.0 / divisor,
-    }
-    return {"variant": get_variant("scaled_residual").with_options(**options).spec}
-
-
-def _constants(ours: Settings) -> Settings:
-    variant = get_variant(ours["variant"])
-    options = variant.values
-    if variant.name == "pre_norm":
-        return dict.fromkeys(_NAMES, 1.0)
-    if variant.name != "scaled_residual" or options["by_depth"]:
-        raise CannotExpress(f"variant = {ours['variant']!r}: it has one constant on every branch")
-    factor = float(options["logit_multiplier"])  # type: ignore[arg-type]
-    # A divisor that was written in few digits comes back as it was.
-    short = round(1.0 / factor, 9)
-    divisor = short if short and 1.0 / short == factor else 1.0 / factor
-    return {
-        "residual_multiplier": options["multiplier"],
-        "embedding_multiplier": options["embedding_multiplier"],
-        "logits_scaling": divisor,
-    }
 
 
 def _scale(theirs: Settings) -> Settings:
@@ -78,7 +44,12 @@ FAMILIES = (
             *sizes(),
             rotary(theta=10000.0),
             *BIASES,
-            Rule(dict.fromkeys(_NAMES, 1.0), _variant, _constants),
+            constants(
+                {"residual_multiplier": 1.0, "embedding_multiplier": 1.0, "logits_scaling": 1.0},
+                branch="residual_multiplier",
+                embedding="embedding_multiplier",
+                divisor="logits_scaling",
+            ),
             Rule({"attention_multiplier": 1.0}, _scale, _multiplier),
         ),
         ignored_keys=IGNORED_KEYS,

@@ -6,6 +6,8 @@ Most decoders since are its kin: what they share stands here.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from zoo.hf.family import Family
@@ -85,11 +87,41 @@ IGNORED = ("layers.{}.self_attn.rotary_emb.inv_freq",)
 IGNORED_KEYS = ("cache_implementation", "classifier_dropout")
 
 
-def sizes(**defaults: Any) -> tuple[Key, ...]:
-    """The keys of LLaMA's kin, with what a missing one means where that differs."""
+def sizes(names: Mapping[str, str] = MappingProxyType({}), /, **defaults: Any) -> tuple[Key, ...]:
+    """The keys of LLaMA's kin.
+
+    Args:
+        names: LLaMA's name of a key -> the family's own.
+        defaults: what a missing key means where that differs, by LLaMA's name.
+    """
+    usual = defaults.get("hidden_act", "silu")
+    # Of words that mean the same the family's own is written.
+    values = {"activation": {usual: ACTIVATIONS[usual]} | ACTIVATIONS}
     return tuple(
-        dataclasses.replace(key, default=defaults.get(key.name, key.default)) for key in _SIZES
+        dataclasses.replace(
+            key,
+            name=names.get(key.name, key.name),
+            default=defaults.get(key.name, key.default),
+            values=values.get(key.field),
+        )
+        for key in _SIZES
     )
+
+
+def parallel(weights: Map) -> Map:
+    """The places of layers whose attention and MLP read one norm and are added together."""
+    places = {
+        "self_attention/branch": "parallel/branch/attention",
+        # The norm is the one that would be attention's.
+        "self_attention/residual": "parallel/residual",
+        "mlp/branch": "parallel/branch/mlp",
+    }
+    return {
+        place.replace(before, after, 1): each
+        for place, each in weights.items()
+        for before, after in places.items()
+        if place.startswith(before)
+    }
 
 
 def classes(name: str, *left_out: str) -> dict[str, Head]:
