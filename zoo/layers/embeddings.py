@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from zoo.layers import weight
+from zoo.layers.linear import Linear
 from zoo.layers.positions import sinusoidal
 
 Positions = Literal["learned", "sinusoidal", "sinusoidal_halves", "rotary", "none"]
@@ -26,20 +27,27 @@ class Embedding(nnx.Module):
         positions: Positions,
         max_length: int,
         scale: bool,
+        token_width: int | None = None,
         type_vocab_size: int | None = None,
         own_tokens: bool = True,
     ) -> None:
         """Make the tables.
 
         Args:
+            token_width: of the tokens' table, which is projected to d_model; None: d_model.
             type_vocab_size: kinds of token, which have an embedding of their own; None: none.
             own_tokens: False where the tokens of another embedding are used.
         """
         self.scale = d_model**0.5 if scale else 1.0
         self.positions: Positions = positions
+        width = d_model if token_width is None else token_width
         axes = ("vocab", "embed")
         if own_tokens:
-            self.tokens = weight.matrix("emb", vocab_size, d_model, axes, kind="embedding")
+            self.tokens = weight.matrix("emb", vocab_size, width, axes, kind="embedding")
+        if width != d_model:
+            self.project = Linear(
+                width, d_model, role="project", axes=("token", "embed"), bias=False
+            )
         if type_vocab_size is not None:
             axes = ("types", "embed")
             self.types = weight.matrix("emb", type_vocab_size, d_model, axes, kind="embedding")
@@ -65,6 +73,8 @@ class Embedding(nnx.Module):
         x = (self.tokens[...] if tokens is None else tokens)[input_ids]
         if self.scale != 1.0:
             x = x * self.scale
+        if hasattr(self, "project"):
+            x = self.project(x)
         if hasattr(self, "types"):
             kinds = jnp.zeros_like(input_ids) if token_type_ids is None else token_type_ids
             x = x + self.types[...][kinds]

@@ -24,7 +24,7 @@ def validate(config: ModelConfig) -> None:
     _check_architecture(config)
     optional = ("vocab_size", "max_length", "num_kv_heads", "head_dim", "d_ff", "window")
     more = ("num_labels", "type_vocab_size", "relative_buckets", "relative_max_distance")
-    for field in (*optional, *more):
+    for field in (*optional, *more, "embedding_width"):
         if getattr(config, field) is not None:
             _positive(field, getattr(config, field))
     heads, width = config.num_heads, config.d_model
@@ -183,11 +183,12 @@ def _check_architecture(config: ModelConfig) -> None:
             "layout = 'parallel' with architecture = 'encoder_decoder': cross-attention stands "
             "between attention and MLP; use layout = 'sequential', or another architecture"
         )
-    if config.type_vocab_size is not None and architecture != "encoder":
-        raise ConfigError(
-            f"type_vocab_size = {config.type_vocab_size}: only an encoder has kinds of token; "
-            "leave it out"
-        )
+    for field in ("type_vocab_size", "embedding_width"):
+        if getattr(config, field) is not None and architecture not in ("encoder", "decoder"):
+            raise ConfigError(
+                f"{field} = {getattr(config, field)}: only a model of one text stack has it; "
+                "leave it out"
+            )
     if config.pooler and (architecture != "encoder" or config.pooling != "first"):
         raise ConfigError(
             f"pooler = {config.pooler!r}: it stands on the first token of an encoder; use "

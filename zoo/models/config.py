@@ -87,7 +87,13 @@ class ModelConfig:
     """Token that an encoder_decoder's target starts behind; default 0, or in training the
     tokenizer's begin token."""
     type_vocab_size: int | None = None
-    """Kinds of token in an encoder (BERT's segments); None: no embedding of kinds."""
+    """Kinds of token (BERT's segments); None: no embedding of kinds."""
+    embedding_width: int | None = None
+    """Width of the tokens' table, projected to d_model and, before the vocabulary, back; default:
+    d_model."""
+    embedding_projected: Literal["summed", "tokens"] = "summed"
+    """Project the embedding when positions, kinds and its norm are in it (ELECTRA, ALBERT), or the
+    tokens alone (OPT)."""
     image_size: int = 32
     """Side of the square images of a vision model, in pixels."""
     patch_size: int = 4
@@ -163,6 +169,10 @@ class ModelConfig:
     """Biases in the MLP; default: bias."""
     head_bias: bool = False
     """A bias on the logits of a language model."""
+    head_transform: bool = False
+    """Give a language model the masked LM's head: a dense layer, an activation and a norm first."""
+    head_activation: Activation | None = None
+    """Activation of that head; default: the MLP's."""
     classifier_bias: bool = True
     """A bias on the scores of a classification head."""
     attention_scale: float | None = None
@@ -223,6 +233,14 @@ class ModelConfig:
             embedding_std=self.embedding_std or base_std,
             num_labels=self.num_labels or _LABELS,
         )
+
+    def token_width(self) -> int:
+        """Of the tokens' table."""
+        return self.embedding_width or self.d_model
+
+    def summed_width(self) -> int:
+        """Of the embedding with positions and kinds, where its norm stands."""
+        return self.d_model if self.embedding_projected == "tokens" else self.token_width()
 
     def _max_length(self) -> int:
         if self.architecture == "vision":

@@ -18,12 +18,23 @@ from zoo.variants.placement import StackPlacement
 class VocabularyHead(nnx.Module):
     """Logits over the vocabulary; with tied embeddings it has no matrix of its own."""
 
-    def __init__(self, config: ModelConfig, placement: StackPlacement, *, bias: bool) -> None:
-        vocab = config.sizes().vocab_size
+    def __init__(
+        self, config: ModelConfig, placement: StackPlacement, *, bias: bool, project: bool = True
+    ) -> None:
+        """Make the weights.
+
+        Args:
+            project: whether what comes is of `d_model`, also where the vocabulary's table is not.
+        """
+        vocab, width = config.sizes().vocab_size, config.token_width()
+        if project and width != config.d_model:
+            self.project = Linear(
+                config.d_model, width, role="head_dense", axes=("embed", "token"), bias=False
+            )
         self.softcap = config.logit_softcap
         self.factor = placement.logit_scale.number * config.logit_scale
         if not config.tie_embeddings:
-            self.kernel = weight.matrix("head", config.d_model, vocab, ("embed", "vocab"))
+            self.kernel = weight.matrix("head", width, vocab, ("embed", "vocab"))
         if bias:
             self.bias = weight.vector("head", vocab, "vocab", kind="bias")
         match placement.logit_scale.learned:
@@ -36,6 +47,8 @@ class VocabularyHead(nnx.Module):
 
     def __call__(self, hidden: jax.Array, embedding: Embedding) -> jax.Array:
         """[..., d_model] to [..., vocab], summed and left in float32 whatever the compute dtype."""
+        if hasattr(self, "project"):
+            hidden = self.project(hidden)
         if hasattr(self, "kernel"):
             kernel = self.kernel[...].astype(hidden.dtype)
             flat = hidden.reshape(-1, hidden.shape[-1])
@@ -58,13 +71,12 @@ class MaskedLMHead(nnx.Module):
     """BERT's: dense layer, activation, norm, then the vocabulary with a bias (1810.04805)."""
 
     def __init__(self, config: ModelConfig, placement: StackPlacement) -> None:
-        width = config.d_model
-        self.activation = config.activation
-        self.dense = Linear(
-            width, width, role="head_dense", axes=("embed", "head_hidden"), bias=True
-        )
+        width = config.token_width()
+        self.activation = config.head_activation or config.activation
+        axes = ("embed", "head_hidden")
+        self.dense = Linear(config.d_model, width, role="head_dense", axes=axes, bias=True)
         self.norm = Norm(width, config.norm_spec(), role="head_norm")
-        self.vocabulary = VocabularyHead(config, placement, bias=True)
+        self.vocabulary = VocabularyHead(config, placement, bias=True, project=False)
 
     def __call__(self, hidden: jax.Array, embedding: Embedding) -> jax.Array:
         """[..., d_model] to [..., vocab] float32."""

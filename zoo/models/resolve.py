@@ -61,6 +61,7 @@ def resolve(config: ModelConfig, placement: Placement | None = None) -> ModelCon
         mlp_bias=mlp_bias,
         bias=mlp_bias or attention_bias != "none",
         head=config.head or HEADS[config.architecture][0],
+        head_activation=config.head_activation or config.activation,
         num_encoder_layers=config.depth("encoder") if pairs else None,
         num_decoder_layers=config.depth("decoder") if pairs else None,
         decoder_start_id=(config.decoder_start_id or 0) if pairs else None,

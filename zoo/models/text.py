@@ -27,9 +27,9 @@ class TextModel(Transformer, Tower):
         if config.pooler:
             self.pooler = owned(Pooler(config.d_model, config.pooler), stack=name)
         match config.head:
-            case "language_model":
+            case "language_model" if not config.head_transform:
                 self.head = owned(VocabularyHead(config, stack, bias=config.head_bias), stack=name)
-            case "masked_lm":
+            case "language_model" | "masked_lm":
                 self.head = owned(MaskedLMHead(config, stack), stack=name)
             case "span":
                 self.head = owned(Classifier(config, labels=2), stack=name)
@@ -148,7 +148,8 @@ def make_embedding(config: ModelConfig, *, own_tokens: bool = True) -> Embedding
     sizes = config.sizes()
     return Embedding(
         sizes.vocab_size,
-        config.d_model,
+        config.summed_width(),
+        token_width=config.token_width(),
         positions=config.positions,
         max_length=sizes.max_length + config.position_offset,
         scale=config.embedding_scale,

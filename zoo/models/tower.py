@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from zoo.layers.attention import Scope
-from zoo.layers.linear import dropout
+from zoo.layers.linear import Linear, dropout
 from zoo.models.branches import make_relative
 from zoo.models.config import ModelConfig
 from zoo.models.rotary import rotary_turns
@@ -70,8 +70,15 @@ class Tower(nnx.Module):
     def __init__(self, config: ModelConfig, placement: StackPlacement, *, name: str) -> None:
         norm = config.norm_spec()
         if config.embedding_norm:
-            before = make_norm(placement.embedding_slot, "embedding_norm", config.d_model, norm)
+            width = config.summed_width()
+            before = make_norm(placement.embedding_slot, "embedding_norm", width, norm)
             self.embedding_norm = owned(before, stack=name)
+        if config.summed_width() != config.d_model:
+            axes = ("token", "embed")
+            projection = Linear(
+                config.summed_width(), config.d_model, role="project", axes=axes, bias=True
+            )
+            self.project = owned(projection, stack=name)
         if config.relative_buckets is not None and not config.relative_per_layer:
             self.relative = owned(make_relative(config, config.relative_buckets), stack=name)
         self.stack = Stack(placement, config, name=name)
@@ -120,7 +127,8 @@ class Tower(nnx.Module):
         x = times(slowed(x, placement.embedding_gradient), placement.embedding_multiplier)
         if config.embedding_norm:
             x = normed(self.embedding_norm, x, placement.embedding_slot.scale)
-        return dropout(x.astype(config.dtype), config.embedding_dropout, key)
+        x = dropout(x.astype(config.dtype), config.embedding_dropout, key)
+        return self.project(x) if hasattr(self, "project") else x
 
 
 def split_key(key: jax.Array | None) -> tuple[jax.Array | None, jax.Array | None]:

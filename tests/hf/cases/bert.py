@@ -23,4 +23,9 @@ CASES = {
     ),
     "bert_token": Case("BertForTokenClassification", {**SIZES, "num_labels": 3}),
     "bert_span": Case("BertForQuestionAnswering", SIZES),
+    "bert_causal": Case(
+        "BertLMHeadModel",
+        {**SIZES, "max_position_embeddings": 40, "is_decoder": True},
+        generates=True,
+    ),
 }

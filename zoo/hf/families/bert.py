@@ -25,7 +25,6 @@ TRUNK = {
     **norm("mlp/residual/norm_out", f"{_LAYER}.output.LayerNorm"),
 }
 FIELDS = {
-    "architecture": "encoder",
     "variant": "post_norm",
     "norm": "layer_norm",
     "norm_bias": True,
@@ -50,9 +49,15 @@ KEYS = (
     Key("tie_word_embeddings", "tie_embeddings", True),
     Fixed("position_embedding_type", "absolute"),
     Key("initializer_range", "init_std", 0.02),
-    Fixed("is_decoder", False),
     Fixed("add_cross_attention", False),
 )
+CAUSAL = Key("is_decoder", "architecture", False, {False: "encoder", True: "decoder"})
+_LM_HEAD = {
+    **linear("head/dense", "cls.predictions.transform.dense"),
+    **norm("head/norm", "cls.predictions.transform.LayerNorm"),
+    **linear("head/vocabulary", "cls.predictions.decoder"),
+    **tensor("head/vocabulary/bias", "cls.predictions.bias"),
+}
 
 FAMILIES = (
     Family(
@@ -61,27 +66,27 @@ FAMILIES = (
             "BertModel": "none",
             "BertForMaskedLM": "masked_lm",
             "BertForPreTraining": "masked_lm",
+            "BertLMHeadModel": "language_model",
             "BertForSequenceClassification": "sequence_classification",
             "BertForTokenClassification": "token_classification",
             "BertForQuestionAnswering": "span",
         },
         fields=FIELDS,
-        keys=(*KEYS, Key("max_position_embeddings", "max_length", 512)),
+        keys=(*KEYS, CAUSAL, Key("max_position_embeddings", "max_length", 512)),
         ignored_keys=("classifier_dropout",),
         prefix="bert.",
         weights={**TRUNK, **linear("pooler/dense", "pooler.dense")},
         heads={
-            "masked_lm": {
-                **linear("head/dense", "cls.predictions.transform.dense"),
-                **norm("head/norm", "cls.predictions.transform.LayerNorm"),
-                **linear("head/vocabulary", "cls.predictions.decoder"),
-                **tensor("head/vocabulary/bias", "cls.predictions.bias"),
-            },
+            "masked_lm": _LM_HEAD,
+            "language_model": _LM_HEAD,
             "sequence_classification": linear("head/linear", "classifier"),
             "token_classification": linear("head/linear", "classifier"),
             "span": linear("head/linear", "qa_outputs"),
         },
-        head_fields={"sequence_classification": {"pooler": "tanh"}},
+        head_fields={
+            "sequence_classification": {"pooler": "tanh"},
+            "language_model": {"head_transform": True},
+        },
         by_tensor=(ByTensor("none", "pooler.dense.weight", "pooler", "tanh", None),),
         ignored=("embeddings.position_ids",),
         tied={

@@ -1,0 +1,94 @@
+"""RoBERTa (1907.11692) and its kin: BERT whose positions are counted over what is no padding."""
+
+from __future__ import annotations
+
+from zoo.hf.families.bert import CAUSAL, FIELDS, KEYS, TRUNK
+from zoo.hf.family import ByTensor, Family, Where
+from zoo.hf.keys import Rule, Settings
+from zoo.hf.weights import linear, norm, tensor
+from zoo.hf.windows import whole
+
+
+def positions(*, pad: int, longest: int = 512) -> Rule:
+    """A table of positions whose first rows are for padding: the first token stands at pad + 1.
+
+    Args:
+        pad, longest: what a missing `pad_token_id` or `max_position_embeddings` means.
+    """
+
+    def read(theirs: Settings) -> Settings:
+        pad, rows = whole(theirs, "pad_token_id", 0), whole(theirs, "max_position_embeddings")
+        return {
+            "max_length": rows - pad - 1,
+            "position_offset": pad + 1,
+            "pad_id": pad,
+            "count_positions": "unpadded",
+        }
+
+    def write(ours: Settings) -> Settings:
+        first = ours["position_offset"]
+        return {
+            "max_position_embeddings": ours["max_length"] + first,
+            "pad_token_id": ours["pad_id"] if ours["pad_id"] is not None else first - 1,
+        }
+
+    return Rule({"max_position_embeddings": longest, "pad_token_id": pad}, read, write)
+
+
+_LM_HEAD = {
+    **linear("head/dense", "lm_head.dense"),
+    **norm("head/norm", "lm_head.layer_norm"),
+    **linear("head/vocabulary", "lm_head.decoder"),
+    **tensor("head/vocabulary/bias", "lm_head.bias"),
+}
+
+
+def _family(name: str, prefix: str) -> Family:
+    """One `model_type`, whose classes begin with `prefix`."""
+    return Family(
+        name=name,
+        classes={
+            f"{prefix}Model": "none",
+            f"{prefix}ForMaskedLM": "masked_lm",
+            f"{prefix}ForCausalLM": "language_model",
+            f"{prefix}ForSequenceClassification": "sequence_classification",
+            f"{prefix}ForTokenClassification": "token_classification",
+            f"{prefix}ForQuestionAnswering": "span",
+        },
+        fields=FIELDS,
+        keys=(*KEYS, CAUSAL, positions(pad=1)),
+        ignored_keys=("classifier_dropout",),
+        prefix="roberta.",
+        weights={**TRUNK, **linear("pooler/dense", "pooler.dense")},
+        heads={
+            "masked_lm": _LM_HEAD,
+            "language_model": _LM_HEAD,
+            "sequence_classification": {
+                **linear("pooler/dense", "classifier.dense"),
+                **linear("head/linear", "classifier.out_proj"),
+            },
+            "token_classification": linear("head/linear", "classifier"),
+            "span": linear("head/linear", "qa_outputs"),
+        },
+        head_fields={
+            "masked_lm": {"head_activation": "gelu"},
+            "language_model": {"head_transform": True, "head_activation": "gelu"},
+            "sequence_classification": {"pooler": "tanh"},
+        },
+        by_tensor=(ByTensor("none", "pooler.dense.weight", "pooler", "tanh", None),),
+        ignored=("embeddings.position_ids",),
+        tied={
+            "lm_head.decoder.weight": "embeddings.word_embeddings.weight",
+            "lm_head.decoder.bias": "lm_head.bias",
+        },
+        where=(
+            Where("tie_embeddings", False, tensor("head/vocabulary/bias", "lm_head.decoder.bias")),
+        ),
+    )
+
+
+FAMILIES = (
+    _family("roberta", "Roberta"),
+    _family("xlm-roberta", "XLMRoberta"),
+    _family("camembert", "Camembert"),
+)
