@@ -336,14 +336,14 @@ def test_weights_in_a_folder_with_an_at_sign_are_found(
 @pytest.mark.parametrize(
     ("source", "changed", "named"),
     [
-        ("{run}", {"model.variant": "post_norm"}, ["variant", "deep_norm", "post_norm"]),
+        ("{run}", {"model.variant": "pre_norm"}, ["variant", "deep_norm", "pre_norm"]),
         ("{run}", {"model.num_layers": 3}, ["layers", "2", "3"]),
         ("{run}", {"model.d_ff": 32}, ["d_ff", "64", "32"]),
-        ("{run}", {"model.num_heads": 4}, ["num_heads", "2", "4"]),
+        ("{run}", {"model.num_heads": 8}, ["num_heads", "2", "8"]),
         ("{run}", {"model.activation": "relu"}, ["activation", "gelu", "relu"]),
         ("{run}@5", {}, ["step 5", "4, 8 or 12"]),
         ("{run}@best", {}, ["@", "best"]),
-        ("{run}/nowhere", {}, ["nowhere", "no workdir"]),
+        ("{run}/nowhere", {}, ["nowhere", "no such folder"]),
     ],
     ids=["variant", "layers", "d_ff", "heads", "activation", "step", "best", "folder"],
 )

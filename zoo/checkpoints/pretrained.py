@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import jax
+from flax.traverse_util import flatten_dict
 
 from zoo.checkpoints.identity import check_identity
 from zoo.checkpoints.store import Checkpoints
@@ -70,20 +71,48 @@ def with_head(
     check_labels(own, num_labels)
     labels = model.config.num_labels if num_labels is None else num_labels
     config = dataclasses.replace(model.config, head=own, num_labels=labels)
-    if config == model.config:
-        return model
+    return model if config == model.config else with_ends(model, config, 0, sharding)
+
+
+def with_ends(model: Transformer, config: ModelConfig, seed: int, sharding: Any) -> Transformer:
+    """The model under a config that differs in its ends, or in what is no part of its weights.
+
+    A head of another kind, or for other labels, and whatever else the model lacks is drawn.
+
+    Raises:
+        CheckpointError: on weights that do not fit the config.
+    """
     made = declare(config, model.placement)
     kept, _ = weight.split(model)
     shapes, weights = weight.split(made)
-    new = {name: own for name, own in shapes.items() if name == "head" or name not in kept}
+    own = made.config.head
+    other = (own, made.config.num_labels) != (model.config.head, model.config.num_labels)
+    new = {
+        name: tree
+        for name, tree in shapes.items()
+        if (name == "head" and other) or name not in kept
+    }
     declared = {name: weights[name] for name in new}
-    drawn = initial_params(new, declared, made.config, made.placement, jax.random.key(0))
-    for said, tree in (("new, drawn with seed 0", new), ("left out", set(kept) - set(shapes))):
+    drawn = initial_params(new, declared, made.config, made.placement, jax.random.key(seed))
+    said = (f"new, drawn with seed {seed}", new), ("left out", set(kept) - set(shapes))
+    for what, tree in said:
         if tree:
-            _LOG.warning("%s, for head = %s: %s", said, own, ", ".join(sorted(tree)))
+            _LOG.warning("%s, for head = %s: %s", what, own, ", ".join(sorted(tree)))
     if sharding is not None:
         drawn = jax.device_put(drawn, sharding)
-    return weight.bind(made, {name: kept[name] for name in shapes if name not in new} | drawn)
+    params = {name: kept[name] for name in shapes if name not in new} | drawn
+    _check_shapes(shapes, params)
+    return weight.bind(made, params)
+
+
+def _check_shapes(wanted: dict[str, Any], found: dict[str, Any]) -> None:
+    theirs = {path: leaf.shape for path, leaf in flatten_dict(found).items()}
+    for path, leaf in flatten_dict(wanted).items():
+        if theirs.get(path) != leaf.shape:
+            raise CheckpointError(
+                f"{'.'.join(path)} is {theirs.get(path)} in the checkpoint; this model needs "
+                f"{leaf.shape}"
+            )
 
 
 def check_labels(head: Head | None, num_labels: int | None) -> None:
@@ -142,8 +171,8 @@ def read_placement(stored: Mapping[str, Any], path: Path) -> Placement:
         ) from error
 
 
-def model_config(saved: Any, path: Path, dtype: str) -> ModelConfig:
-    """The settings of a model that were saved in a file, with another compute dtype."""
+def model_config(saved: Any, path: Path, dtype: str | None) -> ModelConfig:
+    """The settings of a model that were saved in a file, with another compute dtype if given."""
     known = [field.name for field in dataclasses.fields(ModelConfig)]
     if not isinstance(saved, Mapping):
         raise CheckpointError(f"{path} describes no model")
@@ -152,7 +181,7 @@ def model_config(saved: Any, path: Path, dtype: str) -> ModelConfig:
             raise CheckpointError(
                 f"{path} has an unknown setting model.{name}; another release may have written it"
             )
-    return ModelConfig(**{**saved, "dtype": dtype})
+    return ModelConfig(**{**saved, **({} if dtype is None else {"dtype": dtype})})
 
 
 def read_config(folder: str | Path) -> dict[str, Any]:

@@ -53,4 +53,4 @@ def run(args: Sequence[str]) -> int:
         return 0
     from zoo.training.loop import EXIT_CODES, train
 
-    return EXIT_CODES[train(options.run)["status"]]
+    return EXIT_CODES[train(options.run, typed)["status"]]

@@ -14,7 +14,7 @@ import numpy as np
 
 from zoo.data.config import DataConfig
 from zoo.data.sources import Split
-from zoo.data.tokenizers import Tokenizer, Vocabulary
+from zoo.data.tokenizers import NO_FRAME, Frame, Tokenizer, Vocabulary
 from zoo.errors import ConfigError
 
 Batch = dict[str, np.ndarray]
@@ -29,6 +29,7 @@ class RowSpec:
         length, target_length: of a row, in tokens; 0 where there are none.
         separate_documents: whether tokens see their own document only.
         vocabulary: token ids, the special ones included.
+        frame: special tokens that a task puts around each text.
         labels: names of the classes, by id.
         image: [height, width, channels].
     """
@@ -37,6 +38,7 @@ class RowSpec:
     vocabulary: Vocabulary
     target_length: int = 0
     separate_documents: bool = False
+    frame: Frame = NO_FRAME
     labels: tuple[str, ...] = ()
     image: tuple[int, int, int] | None = None
 

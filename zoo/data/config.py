@@ -11,6 +11,7 @@ from zoo.errors import ConfigError, choices, near_matches
 from zoo.settings import at_least, check_types
 
 Packing = Literal["concat", "first_fit"]
+Framing = Literal["own", "tokenizer"]
 RowKind = Literal["text", "pairs", "classes", "tags", "spans", "images"]
 # What the rows of a kind are, for people.
 KINDS: dict[RowKind, str] = {
@@ -84,6 +85,10 @@ class DataConfig:
     """`bytes`, `bpe` (trained on the training split) or the path of a tokenizer.json."""
     vocab_size: int = 8192
     """Size of the trained vocabulary; only with `tokenizer=bpe`."""
+    framing: Framing = "own"
+    """Special tokens around a text that is classified, tagged or masked. `own`: a begin token
+    before what is classified; `tokenizer`: those that the tokenizer.json puts around every text
+    (BERT's [CLS] and [SEP]), as a pretrained model has seen them."""
     batch_size: int = 16
     """Rows in a global batch."""
     length: int = 256
@@ -150,6 +155,17 @@ class DataConfig:
             )
 
     def _validate_tokenizer(self) -> None:
+        if self.framing == "tokenizer":
+            if self.tokenizer in ("bytes", "bpe"):
+                raise ConfigError(
+                    f"data.framing = 'tokenizer' with data.tokenizer = {self.tokenizer!r}, which "
+                    "puts nothing around a text; use the path of a tokenizer.json"
+                )
+            if self.separate_documents:
+                raise ConfigError(
+                    "data.framing = 'tokenizer' puts special tokens around a row, and with "
+                    "data.separate_documents = True a row is several texts; use one of them"
+                )
         if self.tokenizer not in ("bytes", "bpe") and not self.tokenizer.endswith(".json"):
             raise ConfigError(
                 f"data.tokenizer = {self.tokenizer!r}; use bytes, bpe or the path of a "

@@ -15,7 +15,7 @@ from zoo.data.config import DataConfig, RowKind, cache_root
 from zoo.data.encoding import digest, groups, tokenized
 from zoo.data.records import ExampleSource, number_labels, open_examples
 from zoo.data.sources import SPLITS, Split
-from zoo.data.tokenizers import Tokenizer, vocabulary
+from zoo.data.tokenizers import NO_FRAME, Frame, Tokenizer, vocabulary
 from zoo.errors import DataError
 
 
@@ -144,6 +144,12 @@ def open_example_data(
     labels = json.loads((store.folder / LABELS_FILE).read_text(encoding="utf-8"))
     target_length = config.target_length or config.length
     width = {"pairs": target_length, "classes": 1, "tags": config.length, "spans": 3}[kind]
+    whole = config.framing == "tokenizer"
+    # A begin token of our own would be one more than the model has seen.
+    known = vocabulary(tokenizer, () if whole and kind == "classes" else needs)
+    frame: Frame = tokenizer.frame if whole else NO_FRAME
+    if kind == "classes" and not whole:
+        frame = ((known.begin,), ())
     data = ExampleData(
         config,
         seed=seed,
@@ -152,7 +158,8 @@ def open_example_data(
         spec=RowSpec(
             length=config.length,
             target_length=target_length if kind == "pairs" else 0,
-            vocabulary=vocabulary(tokenizer, needs),
+            vocabulary=known,
+            frame=frame,
             labels=tuple(map(str, labels)),
         ),
         notes=(),
@@ -166,8 +173,8 @@ def open_example_data(
 
 
 def _cut_notes(data: ExampleData) -> list[str]:
-    # Pairs and classes get an end or a begin token, spans two separators more.
-    room = {"pairs": 1, "classes": 1, "tags": 0, "spans": 3}[data.kind]
+    # Pairs get an end token, spans a begin token and two separators.
+    room = {"pairs": 1, "spans": 3}.get(data.kind, sum(map(len, data.spec.frame)))
     first, second = data.cut("train", room=room)
     count = data.rows("train")
     notes = []

@@ -13,14 +13,15 @@ from zoo.data.config import DataConfig, cache_root
 from zoo.data.encoding import digest, groups, tokenized
 from zoo.data.packing import Rows, WindowRows, cached_first_fit
 from zoo.data.sources import SPLITS, Source, Split, open_source
-from zoo.data.tokenizers import ByteTokenizer, Tokenizer, vocabulary
+from zoo.data.tokenizers import NO_FRAME, ByteTokenizer, Tokenizer, vocabulary
 from zoo.errors import DataError
 
 
 class TextData(Data):
     """Token rows of the two splits of a text; `open_data` makes it.
 
-    Rows are `{"tokens": int32 [batch, length + 1], "segment_ids": int32 [batch, length + 1]}`.
+    Rows are `{"tokens": int32 [batch, length + 1], "segment_ids": int32 [batch, length + 1]}`, less
+    the special tokens of `spec.frame`, which a task puts around them.
     Segments count from 1 in each row and 0 is padding. They number the row's documents when
     `separate_documents` is set; otherwise every real token is in segment 1.
     """
@@ -119,6 +120,14 @@ def open_text(
             what=f"the tokens of {source.label}",
             write=lambda tokenizer, folder: _write_tokens(tokenizer, text, folder),
         )
+    frame = tokenizer.frame if config.framing == "tokenizer" else NO_FRAME
+    special = sum(map(len, frame))
+    room = config.length - special
+    if room < 1:
+        raise DataError(
+            f"data.length = {config.length} leaves no room beside the {special} special tokens "
+            "around a row; give it more"
+        )
     return TextData(
         config,
         seed=seed,
@@ -127,10 +136,11 @@ def open_text(
         spec=RowSpec(
             length=config.length,
             separate_documents=config.separate_documents,
+            frame=frame,
             vocabulary=vocabulary(tokenizer, needs),
         ),
         store=store,
-        rows=_rows(config, store, root, label=source.label),
+        rows=_rows(config, store, root, length=room, label=source.label),
         notes=tuple(notes),
     )
 
@@ -156,8 +166,9 @@ def _write_tokens(tokenizer: Tokenizer, text: Store, folder: Path) -> None:
     writer.finish()
 
 
-def _rows(config: DataConfig, store: Store, root: Path, *, label: str) -> dict[Split, Rows]:
-    length = config.length
+def _rows(
+    config: DataConfig, store: Store, root: Path, *, length: int, label: str
+) -> dict[Split, Rows]:
     least: dict[Split, int] = {"train": length + 1, "validation": 2}
     for split in SPLITS:
         tokens = len(store.tokens[split])

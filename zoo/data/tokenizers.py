@@ -15,6 +15,9 @@ from zoo.errors import DataError
 
 END_OF_TEXT = "<|endoftext|>"
 END_NAMES = (END_OF_TEXT, "</s>", "<|end_of_text|>", "<eos>")
+# The special tokens before, and after, every text.
+Frame = tuple[tuple[int, ...], tuple[int, ...]]
+NO_FRAME: Frame = ((), ())
 # Special tokens that a task may need, and what files call them.
 SPECIAL: dict[str, tuple[str, ...]] = {
     "begin": ("[CLS]", "<s>", "<|begin_of_text|>", "<bos>"),
@@ -46,6 +49,10 @@ class Tokenizer(Protocol):
         """Ids that stand for no text."""
 
     @property
+    def frame(self) -> Frame:
+        """What `encode_framed` puts around a text."""
+
+    @property
     def fingerprint(self) -> str: ...
     def token_id(self, *names: str) -> int | None:
         """The id of the first of these special tokens that there is."""
@@ -75,6 +82,7 @@ class ByteTokenizer:
     vocab_size = 256
     eos_id = None
     special_ids: tuple[int, ...] = ()
+    frame = NO_FRAME
     fingerprint = "bytes"
 
     def token_id(self, *names: str) -> int | None:
@@ -117,6 +125,7 @@ class FileTokenizer:
         self.eos_id: int | None = self.token_id(*END_NAMES)
         added = inner.get_added_tokens_decoder()
         self.special_ids = tuple(sorted(i for i, token in added.items() if token.special))
+        self.frame = _frame(inner)
         self.fingerprint = hashlib.blake2b(self.text.encode(), digest_size=16).hexdigest()
 
     def token_id(self, *names: str) -> int | None:
@@ -283,6 +292,15 @@ def load_tokenizer(folder: str | Path) -> Tokenizer:
     if not (folder / TOKENIZER_FILE).is_file():
         raise DataError(f"no tokenizer in {folder}: looked for {BYTES_FILE} and {TOKENIZER_FILE}")
     return read_tokenizer_file(folder / TOKENIZER_FILE, named="tokenizer")
+
+
+def _frame(inner: Any) -> Frame:
+    """What a file puts around a text: what it makes of none, cut where a text comes in."""
+    around, text = inner.encode("").ids, inner.encode("a").ids
+    before = 0
+    while before < len(around) and around[before] == text[before]:
+        before += 1
+    return tuple(around[:before]), tuple(around[before:])
 
 
 def _pieces(text: bytes) -> Iterator[bytes]:

@@ -14,6 +14,7 @@ from zoo.diagnosis.report import Diagnosis
 from zoo.errors import CheckpointError, ConfigError
 from zoo.settings import flatten
 from zoo.training.config import TrainConfig, from_dict
+from zoo.training.init_from import with_checkpoint
 from zoo.training.resume import fresh_state
 from zoo.training.setup import Run, prepare
 from zoo.training.step import State
@@ -44,7 +45,7 @@ def diagnose_config(
     """
     if folder is not None:
         _refuse_other(config, folder)
-    run = prepare(config)
+    run = prepare(config if folder is not None else with_checkpoint(config))
     state = fresh_state(run) if folder is None else _newest(run, folder)
     rows = itertools.islice(run.data.train_batches(int(state["step"])), batches)
     made = [run.task.batch(each, run.data.spec) for each in rows]

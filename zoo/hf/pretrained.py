@@ -24,6 +24,7 @@ from zoo.hf.weights import Map, Slot, load, slots
 from zoo.layers import weight
 from zoo.models.config import Head, ModelConfig
 from zoo.models.init import initial_params
+from zoo.models.resolve import resolve
 from zoo.models.tower import Origin, Transformer
 from zoo.models.transformer import declare
 
@@ -82,18 +83,97 @@ def load_pretrained(
     with open_tensors(weight_files(local)) as tensors:
         named = _named(family, tensors)
         wanted = _head(family, config, local) if head == "auto" else head
-        settings = family.read(config, ignore=ignore) | {"dtype": dtype}
-        settings |= family.head_fields.get(wanted, {})
-        if wanted == "sentence_embedding":
-            settings |= sentence.read(local)
-        settings |= family.told(wanted, named.shapes)
-        settings |= _labels(config, wanted, num_labels)
-        model = declare(ModelConfig(**settings, head=wanted))
+        settings = _settings(family, config, local, named, wanted, num_labels, ignore)
+        model = declare(ModelConfig(**settings | {"dtype": dtype}))
         explicit = head != "auto" or num_labels is not None
-        params = _parameters(family, model, named, sharding, draws=explicit)
-    model = weight.bind(model, params)
-    model.origin = Origin(family.name, str(local), _carried(family, config))
-    return model
+        return _loaded(family, config, local, model, named, sharding, 0 if explicit else None)
+
+
+def read_config(source: str | Path, head: Head | Literal["auto"] = "auto") -> ModelConfig:
+    """What `load_pretrained` makes a model of, resolved; no weight is read.
+
+    Raises:
+        CheckpointError, ConfigError: as `load_pretrained`.
+    """
+    local = locate(source)
+    config = read_json(local / "config.json")
+    if is_workdir(config) or config.get("model_type") == own.MODEL_TYPE:
+        saved = (runs.read_config(local) if is_workdir(config) else config).get("model")
+        made = runs.model_config(saved, local / "config.json", None)
+        return made if head == "auto" else dataclasses.replace(made, head=head)
+    family = family_of(config)
+    with open_tensors(weight_files(local)) as tensors:
+        named = _named(family, tensors)
+        wanted = _head(family, config, local) if head == "auto" else head
+        return resolve(ModelConfig(**_settings(family, config, local, named, wanted, None, ())))
+
+
+def load_into(
+    config: ModelConfig,
+    source: str | Path,
+    *,
+    step: int | None = None,
+    seed: int = 0,
+    sharding: Any = None,
+) -> Transformer:
+    """A model of `config` with the weights of a checkpoint.
+
+    Args:
+        config: that of the checkpoint (`read_config`), with other ends or other settings that are
+            no part of its weights. What it has and the checkpoint lacks is drawn, and said in a
+            warning.
+        step: of a workdir of ours, whose schedules are kept as they were trained with.
+        seed: of the draws.
+
+    Raises:
+        CheckpointError: as `load_pretrained`, and on weights that do not fit `config`.
+    """
+    local = locate(source)
+    saved = read_json(local / "config.json")
+    if is_workdir(saved):
+        model, _ = runs.load_run(local, step=step, sharding=sharding)
+        return runs.with_ends(model, config, seed, sharding)
+    if step is not None:
+        raise ConfigError(f"step = {step}: {source} is no workdir of zoo train; leave it out")
+    if saved.get("model_type") == own.MODEL_TYPE:
+        model = own.load(local, saved, "auto", None, config.dtype, sharding)
+        return runs.with_ends(model, config, seed, sharding)
+    family = family_of(saved)
+    with open_tensors(weight_files(local)) as tensors:
+        named = _named(family, tensors)
+        return _loaded(family, saved, local, declare(config), named, sharding, seed)
+
+
+def _settings(
+    family: Family,
+    config: dict[str, Any],
+    folder: Path,
+    tensors: Tensors,
+    head: Head,
+    num_labels: int | None,
+    ignore: tuple[str, ...],
+) -> dict[str, Any]:
+    """The fields of `ModelConfig` that a folder tells."""
+    settings = family.read(config, ignore=ignore) | family.head_fields.get(head, {})
+    if head == "sentence_embedding":
+        settings |= sentence.read(folder)
+    settings |= family.told(head, tensors.shapes)
+    return settings | _labels(config, head, num_labels) | {"head": head}
+
+
+def _loaded(
+    family: Family,
+    config: dict[str, Any],
+    folder: Path,
+    model: Transformer,
+    tensors: Tensors,
+    sharding: Any,
+    seed: int | None,
+) -> Transformer:
+    """A declared model with the weights of a folder."""
+    bound = weight.bind(model, _parameters(family, model, tensors, sharding, seed))
+    bound.origin = Origin(family.name, str(folder), _carried(family, config))
+    return bound
 
 
 def _head(family: Family, config: dict[str, Any], folder: Path) -> Head:
@@ -138,9 +218,9 @@ def _named(family: Family, tensors: Tensors) -> Tensors:
 
 
 def _parameters(
-    family: Family, model: Transformer, tensors: Tensors, sharding: Any, *, draws: bool
+    family: Family, model: Transformer, tensors: Tensors, sharding: Any, seed: int | None
 ) -> dict[str, Any]:
-    """The model's parameters: the file's, and if `draws` new ones for a head that it lacks."""
+    """The model's parameters: the file's, and with a seed new ones for a head that it lacks."""
     config = model.config
     shapes, weights = weight.split(model)
     found = slots(shapes, weights, _tied_names(family, family.names(config), tensors))
@@ -149,15 +229,19 @@ def _parameters(
         raise CheckpointError(
             f"family {family.name} has no place for {choices(unmapped[:5])} of this model"
         )
-    new = _new_head(found, tensors) if draws else []
+    new = [] if seed is None else _new_head(found, tensors)
     if new:
-        _LOG.warning("new, drawn with seed 0: %s", ", ".join(slot.place for slot in new))
+        _LOG.warning("new, drawn with seed %d: %s", seed, ", ".join(slot.place for slot in new))
     kept = [slot for slot in found if slot not in new]
     params, used = load(kept, tensors, config, sharding)
     _account(family, model, tensors, used)
     if new:
         drawn = initial_params(
-            _tree(new, shapes), _tree(new, weights), config, model.placement, jax.random.key(0)
+            _tree(new, shapes),
+            _tree(new, weights),
+            config,
+            model.placement,
+            jax.random.key(seed or 0),
         )
         params |= flatten_dict(jax.device_put(drawn, sharding))
     return unflatten_dict(params)

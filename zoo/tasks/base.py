@@ -49,6 +49,8 @@ class Task:
         models: (architecture, head) of those that can learn it, the usual one first.
         rows: what the data room reads for it.
         needs: special tokens, of `zoo.data.tokenizers.SPECIAL`.
+        framed: whether its texts may have a tokenizer's special tokens around them
+            (`data.framing`).
         token_types: kinds of token that its batches tell apart.
         hits: sums that its loss gives beside nats, all of them at most one a token.
         continues_text: whether a finished run can go on from a prompt.
@@ -64,6 +66,7 @@ class Task:
     models: tuple[tuple[str, str], ...]
     rows: RowKind = "text"
     needs: tuple[str, ...] = ()
+    framed: bool = False
     token_types: int = 1
     hits: tuple[str, ...] = ()
     continues_text: bool = False

@@ -10,6 +10,7 @@ import numpy as np
 from zoo.data.base import Data, RowSpec
 from zoo.data.preview import marked, printable
 from zoo.tasks.base import Batch, Task
+from zoo.tasks.framing import framed
 from zoo.tasks.language_model import segmented
 from zoo.tasks.losses import entropy_loss, perplexity
 
@@ -24,7 +25,8 @@ def batch(rows: Mapping[str, np.ndarray], spec: RowSpec) -> Batch:
     Args:
         rows: `tokens` and `segment_ids`, int32 [batch, length + 1], and `draw`, which decides
             what is hidden. The last token of a row begins the next one and is left out.
-        spec: the mask token, and the special ones that are never hidden or drawn.
+        spec: the mask token, the special ones that are never hidden or drawn, and what stands
+            around a row.
 
     Returns:
         `inputs`, `targets` int32 and `mask` bool, all [batch, length], mask where a token is
@@ -42,14 +44,19 @@ def batch(rows: Mapping[str, np.ndarray], spec: RowSpec) -> Batch:
     mask = (segments > 0) & (share < CHOSEN) & ~np.isin(tokens, spec.vocabulary.special)
     shown = np.where(form < MASKED, spec.vocabulary.mask, drawn)
     hidden = mask & (form < MASKED + RANDOM)
-    made: Batch = {
-        "inputs": np.where(hidden, shown, tokens).astype(np.int32),
-        "targets": tokens,
-        "mask": mask,
+    shown = np.where(hidden, shown, tokens).astype(np.int32)
+    if spec.separate_documents:
+        # Padding is a segment of its own, so segments need no other mask.
+        return {"inputs": shown, "targets": tokens, "mask": mask} | segmented(segments)
+    before, width = len(spec.frame[0]), tokens.shape[1] + sum(map(len, spec.frame))
+    sizes = np.sum(segments > 0, axis=1)
+    made = framed(shown, sizes, spec.frame, width)
+    return {
+        "inputs": made.tokens,
+        "targets": framed(tokens, sizes, spec.frame, width).tokens,
+        "mask": made.spread(mask, before).astype(bool),
+        "attention_mask": made.seen,
     }
-    # Padding is a segment of its own, so segments need no other mask.
-    more = segmented(segments) if spec.separate_documents else {"attention_mask": segments > 0}
-    return made | more
 
 
 def show(data: Data, index: int, rows: Batch) -> list[str]:
@@ -102,5 +109,6 @@ MASKED_LM = Task(
     show=show,
     models=(("encoder", "masked_lm"),),
     needs=("mask",),
+    framed=True,
     hits=("correct",),
 )

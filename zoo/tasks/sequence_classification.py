@@ -10,6 +10,7 @@ import numpy as np
 from zoo.data.base import Data, RowSpec
 from zoo.data.preview import printable
 from zoo.tasks.base import Batch, Task
+from zoo.tasks.framing import framed
 from zoo.tasks.losses import accuracy, entropy_loss
 
 
@@ -18,20 +19,19 @@ def batch(rows: Mapping[str, np.ndarray], spec: RowSpec) -> Batch:
 
     Args:
         rows: classes of `zoo.data.examples.ExampleData`.
-        spec: the begin token.
+        spec: what stands around a text.
 
     Returns:
         `inputs` int32 and `attention_mask` bool [batch, length]; `targets` int32 and `mask`
         bool [batch].
     """
     text, size = rows["first"], rows["first_length"]
-    begin = np.full((len(text), 1), spec.vocabulary.begin, np.int32)
-    real = size > 0
+    made = framed(text, size, spec.frame, text.shape[1])
     return {
-        "inputs": np.concatenate([begin, text[:, :-1]], axis=1),
-        "attention_mask": (np.arange(text.shape[1]) <= size[:, None]) & real[:, None],
+        "inputs": made.tokens,
+        "attention_mask": made.seen,
         "targets": rows["second"][:, 0],
-        "mask": real,
+        "mask": size > 0,
     }
 
 
@@ -42,10 +42,10 @@ def inputs(batch: Batch) -> dict[str, Any]:
 def show(data: Data, index: int, rows: Batch) -> list[str]:
     """A text as far as it is kept, and its label."""
     made = {name: array[0] for name, array in batch(rows, data.spec).items()}
-    size = int(made["attention_mask"].sum())
+    size, (before, after) = int(made["attention_mask"].sum()), data.spec.frame
     return [
         f"--- {data.spec.labels[made['targets']]}: {size} tokens of {len(made['inputs'])}",
-        *printable(data.tokenizer.decode(made["inputs"][1:size])),
+        *printable(data.tokenizer.decode(made["inputs"][len(before) : size - len(after)])),
     ]
 
 
@@ -63,5 +63,6 @@ SEQUENCE_CLASSIFICATION = Task(
     ),
     rows="classes",
     needs=("begin",),
+    framed=True,
     hits=("correct",),
 )

@@ -10,6 +10,7 @@ import numpy as np
 from zoo.data.base import Data, RowSpec
 from zoo.data.preview import printable
 from zoo.tasks.base import Batch, Task
+from zoo.tasks.framing import framed
 from zoo.tasks.losses import accuracy, entropy_loss
 
 
@@ -18,14 +19,17 @@ def batch(rows: Mapping[str, np.ndarray], spec: RowSpec) -> Batch:
 
     Args:
         rows: tags of `zoo.data.examples.ExampleData`.
+        spec: what stands around a text.
 
     Returns:
         `inputs`, `targets` int32 and `attention_mask`, `mask` bool, all [batch, length].
     """
-    tags = rows["second"]
+    text = rows["first"]
+    made = framed(text, rows["first_length"], spec.frame, text.shape[1])
+    tags = made.spread(rows["second"], len(spec.frame[0]))
     return {
-        "inputs": rows["first"],
-        "attention_mask": np.arange(tags.shape[1]) < rows["first_length"][:, None],
+        "inputs": made.tokens,
+        "attention_mask": made.seen,
         "targets": np.maximum(tags - 1, 0),
         "mask": tags > 0,
     }
@@ -59,5 +63,6 @@ TOKEN_CLASSIFICATION = Task(
     show=show,
     models=(("encoder", "token_classification"),),
     rows="tags",
+    framed=True,
     hits=("correct",),
 )

@@ -47,7 +47,8 @@ class TrainConfig:
     task: str = "language_model"
     """What is learnt; see `zoo list tasks`."""
     init_from: str | None = None
-    """Start from the weights of another run: its workdir, or workdir@step."""
+    """Start from trained weights: a Hugging Face folder or repo id, a folder of `zoo export`, or
+    the workdir of a run (workdir@step); model and tokenizer then come from there too."""
     parallel: Literal["jit", "pmap"] = "jit"
     """jit over a mesh of all devices, or pmap over the local ones."""
     log_every: int = 10
@@ -95,6 +96,12 @@ class TrainConfig:
             )
         self.data.validate()
         check_kind(self.data, TASKS[self.task].rows)
+        if self.data.framing != "own" and not TASKS[self.task].framed:
+            framed = [repr(name) for name, task in TASKS.items() if task.framed]
+            raise ConfigError(
+                f"data.framing = {self.data.framing!r} has no effect on task = {self.task!r}; "
+                f"it is for {choices(framed)}"
+            )
         self.optim.validate(self.steps)
         _resolved_model(self)
         if TASKS[self.task].rows == "images":

@@ -16,8 +16,10 @@ from jax.extend.core import ClosedJaxpr, Jaxpr
 from zoo.layers import weight
 from zoo.layers.weight import Weight
 from zoo.models.transformer import declare
+from zoo.settings import flatten
 from zoo.training.config import TrainConfig, origins
 from zoo.training.fit import ends
+from zoo.training.init_from import with_checkpoint
 from zoo.training.progress import format_duration
 from zoo.training.schedules import schedule
 from zoo.training.setup import Run, prepare
@@ -99,21 +101,27 @@ def dry_run(config: TrainConfig, typed: Collection[str] = ()) -> DryRun:
     Raises:
         ZooError: on whatever cannot work.
     """
-    run = prepare(config)
+    begun = with_checkpoint(config, typed)
+    run = prepare(begun)
     shapes, weights = weight.split(run.model)
     budget = run.data.budget(config.steps)
     factor = schedule(run.config.optim, config.steps)
     peak = run.config.optim.lr or 0.0
     points = np.linspace(0, config.steps - 1, num=min(60, config.steps)).round().astype(int)
+    settings = origins(begun, typed=typed, **ends(run.data.spec))
+    before = flatten(config)
+    for name, value in flatten(begun).items():
+        if before[name] != value:
+            settings[name] = (settings[name][0], "init_from")
     return DryRun(
-        settings=origins(config, typed=typed, **ends(run.data.spec)),
+        settings=settings,
         parameters=_parameters(weights, shapes),
         flops_per_step=_flops(run),
         memory_bytes=_memory(run),
         tokens=budget.tokens_asked,
         epochs=budget.epochs,
         learning_rates=[peak * float(factor(int(step))) for step in points],
-        peak_flops=_peak_flops(config.model.dtype),
+        peak_flops=_peak_flops(begun.model.dtype),
         unit=budget.unit,
         notes=tuple(note for note in (budget.warning,) if note),
     )

@@ -8,7 +8,7 @@ import json
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -23,6 +23,7 @@ from zoo.errors import CheckpointError, ConfigError
 from zoo.layers import weight
 from zoo.training.config import TrainConfig
 from zoo.training.evaluate import evaluate, held_out
+from zoo.training.init_from import with_checkpoint
 from zoo.training.progress import Progress
 from zoo.training.resume import Totals, as_begun, refuse_other_run, starting_point
 from zoo.training.setup import Run, prepare
@@ -155,8 +156,12 @@ def averaged(state: State) -> dict[str, Any]:
     return params
 
 
-def train(config: TrainConfig) -> dict[str, Any]:
+def train(config: TrainConfig, typed: Collection[str] = ()) -> dict[str, Any]:
     """Run, or resume, a training run to its end.
+
+    Args:
+        typed: dotted fields that were given as flags: beside what differs from the defaults, they
+            must agree with the checkpoint of `init_from`.
 
     Returns:
         The summary that is also in `summary.json`; `status` is a key of `EXIT_CODES`.
@@ -164,7 +169,7 @@ def train(config: TrainConfig) -> dict[str, Any]:
     Raises:
         ZooError: on bad input, before anything is compiled or written.
     """
-    config = as_begun(config)
+    config = as_begun(with_checkpoint(config, typed))
     refuse_other_run(config)
     run = prepare(config)
     workdir = Path(run.config.workdir)

@@ -10,12 +10,12 @@ import jax
 import jax.numpy as jnp
 
 from zoo.checkpoints import Checkpoints, check_identity
-from zoo.checkpoints.pretrained import load_run, read_config
+from zoo.checkpoints.pretrained import read_config
 from zoo.errors import CheckpointError, ConfigError
-from zoo.layers import weight
 from zoo.models.profile import profiled
 from zoo.settings import flatten
 from zoo.training.config import TrainConfig, resolve_run
+from zoo.training.init_from import checkpoint_params
 from zoo.training.schedules import extendable
 from zoo.training.setup import Run
 from zoo.training.step import State
@@ -27,7 +27,6 @@ _MAY_DIFFER = (
     "mesh.fsdp",
     "log_every",
     "eval_every",
-    "init_from",
     "tensorboard",
     "sample_tokens",
     "sample_temperature",
@@ -38,24 +37,6 @@ _MAY_DIFFER = (
     "checkpoint.keep",
     "checkpoint.keep_best",
     "checkpoint.asynchronous",
-)
-
-# What a model may change when it starts from other weights: they mean the same under it.
-_FREE = (
-    "dropout",
-    "embedding_dropout",
-    "attention_dropout",
-    "stochastic_depth",
-    "init",
-    "init_std",
-    "embedding_std",
-    "rotary_theta",
-    "window",
-    "window_pattern",
-    "dtype",
-    "remat",
-    "unroll",
-    "attention",
 )
 
 
@@ -103,8 +84,10 @@ def starting_point(run: Run, workdir: Path) -> tuple[int, State, Totals]:
 
 def fresh_state(run: Run) -> State:
     """Where a run begins: the weights of another one, or a draw, profiled where that is asked."""
-    state, source = run.initial_state(), run.config.init_from
-    return state | (_profiled(run, state) if source is None else _loaded(run, source))
+    state = run.initial_state()
+    if run.config.init_from is None:
+        return state | _profiled(run, state)
+    return state | _with_average(run, checkpoint_params(run))
 
 
 def _profiled(run: Run, state: State) -> State:
@@ -165,29 +148,6 @@ def _check_resume(run: Run, meta: dict[str, Any]) -> None:
             f"{run.config.workdir} was trained on other text than {run.data.label} is now; "
             "use another --workdir"
         )
-
-
-def _loaded(run: Run, source: str) -> State:
-    """Parameters (and their average) from another run's weights."""
-    folder, at, step = source.rpartition("@")
-    if not at or Path(source).is_dir():
-        folder, step = source, ""
-    if step and not step.isdigit():
-        raise ConfigError(f"init_from = {source!r}: after @ stands a step, such as {folder}@100")
-    saved, asked = read_config(folder)["model"], flatten(run.config.model)
-    table = run.config.model.positions == "learned"
-    free = _FREE if table else (*_FREE, "max_length")
-    difference = _difference(saved, asked, [field for field in asked if field not in free])
-    if difference:
-        raise CheckpointError(
-            f"init_from = {source!r} holds a model with {difference}; use the same value"
-        )
-    model, _ = load_run(folder, step=int(step) if step else None)
-    check_identity(
-        {"placement": model.placement.to_json()}, {"placement": run.model.placement.to_json()}
-    )
-    shardings = jax.tree.map(lambda leaf: leaf.sharding, run.template["params"])
-    return _with_average(run, jax.device_put(weight.split(model)[0], shardings))
 
 
 def _with_average(run: Run, params: dict[str, Any]) -> State:
