@@ -52,13 +52,16 @@ def classes() -> Batch:
         "second_length": np.asarray([1, 1, 0], np.int32),
     }
     return SEQUENCE_CLASSIFICATION.batch(
-        rows, RowSpec(4, vocabulary(ByteTokenizer(), ("begin",)), labels=("a", "b", "c"))
+        rows,
+        RowSpec(
+            4, vocabulary(ByteTokenizer(), ("begin",)), frame=((B,), ()), labels=("a", "b", "c")
+        ),
     )
 
 
 def test_a_text_stands_behind_the_begin_token() -> None:
     batch = classes()
-    np.testing.assert_array_equal(batch["inputs"], [[B, 7, 8, 0], [B, 1, 2, 3], [B, 0, 0, 0]])
+    np.testing.assert_array_equal(batch["inputs"], [[B, 7, 8, 0], [B, 1, 2, 3], [0, 0, 0, 0]])
     np.testing.assert_array_equal(batch["attention_mask"].sum(1), [3, 4, 0])
 
 

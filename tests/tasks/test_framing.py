@@ -1,0 +1,110 @@
+"""Special tokens around rows, against what the tokenizers library makes of the same texts."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.word_pieces import write_tokenizer
+from zoo.data import DataConfig, open_data
+from zoo.data.tokenizers import load_tokenizer
+from zoo.errors import ConfigError, DataError
+from zoo.tasks import TASKS
+from zoo.tasks.framing import framed
+
+TEXTS = ["a b", "c", "d e f a b c d e f a b", "b b b"]
+
+
+@pytest.fixture
+def tokenizer(tmp_path: Path) -> Path:
+    return write_tokenizer(tmp_path) / "tokenizer.json"
+
+
+def rows(tmp_path: Path, tokenizer: Path, task: str, records: list[dict[str, object]]):
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps(record) + "\n" for record in records))
+    config = DataConfig(
+        path=str(path),
+        validation_path=str(path.with_name("held.jsonl")),
+        cache_dir=str(tmp_path / "cache"),
+        tokenizer=str(tokenizer),
+        framing="tokenizer",
+        batch_size=len(TEXTS),
+        length=8,
+        prefetch=0,
+    )
+    path.with_name("held.jsonl").write_text(path.read_text())
+    own = TASKS[task]
+    data = open_data(config, needs=own.needs, kind=own.rows)
+    return data, own.batch(next(iter(data.eval_batches())), data.spec)
+
+
+def test_a_file_says_what_stands_around_a_text(tokenizer: Path) -> None:
+    known = load_tokenizer(tokenizer.parent)
+    assert known.frame == ((known.token_id("[CLS]"),), (known.token_id("[SEP]"),))
+
+
+def test_a_classified_text_stands_as_the_tokenizer_frames_it(
+    tmp_path: Path, tokenizer: Path
+) -> None:
+    records = [{"text": text, "label": "even" if n % 2 else "odd"} for n, text in enumerate(TEXTS)]
+    data, batch = rows(tmp_path, tokenizer, "sequence_classification", records)
+    for ids, mask, text in zip(batch["inputs"], batch["attention_mask"], TEXTS, strict=True):
+        (whole,) = load_tokenizer(tokenizer.parent).encode_framed([text.encode()])
+        # What is too long loses its end, not the token behind it.
+        want = whole if len(whole) <= 8 else [*whole[:7], whole[-1]]
+        np.testing.assert_array_equal(ids[mask], want)
+        assert not ids[~mask].any()
+    # Nothing is added to what the file knows.
+    assert data.spec.vocabulary.size == load_tokenizer(tokenizer.parent).vocab_size
+
+
+def test_tags_move_with_their_words(tmp_path: Path, tokenizer: Path) -> None:
+    records = [{"text": text.split(), "label": list(text.replace(" ", ""))} for text in TEXTS]
+    data, batch = rows(tmp_path, tokenizer, "token_classification", records)
+    known = load_tokenizer(tokenizer.parent)
+    for ids, targets, mask in zip(batch["inputs"], batch["targets"], batch["mask"], strict=True):
+        assert [data.spec.labels[t] for t in targets[mask]] == known.decode(ids[mask]).split()
+        assert not mask[0]
+    assert batch["mask"][2].sum() == 6  # of 8 places
+
+
+def test_a_masked_row_stands_between_the_special_tokens(tmp_path: Path, tokenizer: Path) -> None:
+    records = [{"text": " ".join(TEXTS * 8)}]
+    _, batch = rows(tmp_path, tokenizer, "masked_lm", records)
+    known = load_tokenizer(tokenizer.parent)
+    (begin,), (end,) = known.frame
+    stream = known.encode(records[0]["text"].encode())
+    for number, (targets, mask, seen) in enumerate(
+        zip(batch["targets"], batch["mask"], batch["attention_mask"], strict=True)
+    ):
+        # Rows follow each other without a gap.
+        text = stream[6 * number : 6 * (number + 1)]
+        np.testing.assert_array_equal(targets[seen], [begin, *text, end])
+        assert not mask[0]
+        assert not mask[seen.sum() - 1]
+    assert batch["inputs"].shape == (4, 8)
+
+
+def test_rows_of_padding_stay_empty() -> None:
+    made = framed(np.zeros((1, 4), np.int32), np.asarray([0]), ((7,), (8,)), 4)
+    assert not made.tokens.any()
+    assert not made.seen.any()
+
+
+def test_framing_that_cannot_work_is_refused(tmp_path: Path, tokenizer: Path) -> None:
+    path = str(tokenizer)
+    with pytest.raises(ConfigError, match=r"data.framing.*'bytes'"):
+        DataConfig(framing="tokenizer").validate()
+    with pytest.raises(ConfigError, match=r"data.framing.*separate_documents"):
+        DataConfig(framing="tokenizer", tokenizer=path, separate_documents=True).validate()
+    text = tmp_path / "text.txt"
+    text.write_text("a b c d e f " * 40)
+    config = DataConfig(
+        path=str(text), framing="tokenizer", tokenizer=path, length=2, cache_dir=str(tmp_path / "c")
+    )
+    with pytest.raises(DataError, match="2 special tokens"):
+        open_data(config, needs=("mask",))
