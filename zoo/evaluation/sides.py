@@ -17,6 +17,7 @@ from zoo.errors import CheckpointError, ConfigError, choices
 from zoo.hf.families import families, family_of
 from zoo.hf.family import Family
 from zoo.hf.files import read_json
+from zoo.models.encoder_decoder import EncoderDecoder
 from zoo.models.tower import Transformer
 
 Array = np.ndarray[Any, Any]
@@ -29,7 +30,8 @@ class Outputs:
 
     Attributes:
         output: logits, or hidden states of a model without a head.
-        layers: stack -> what stands in the stream behind each of its layers.
+        layers: stack -> what stands in the stream behind each of its layers; of a model of one
+            stack under that key alone, whatever it is.
         ends: stack -> the last layer's behind a final norm, where that is known apart.
     """
 
@@ -48,7 +50,8 @@ class Side(Protocol):
         """`input_ids`, `attention_mask` and so on; or `pixel_values`, channels last."""
 
     def continued(self, inputs: Inputs, new_tokens: int) -> Array:
-        """The greedy answer to each prompt, int32 [batch, new_tokens]."""
+        """The greedy answer to each prompt, int32 [batch, new_tokens]; nothing ends it early, the
+        checkpoint's other rules hold."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,10 +63,10 @@ class ZooSide:
 
     def run(self, inputs: Inputs) -> Outputs:
         given = {key: jnp.asarray(array) for key, array in inputs.items()}
-        output, hidden, taps = _measured(self.model, given)
-        # The last sublayer's is the layer's; what the head reads is the last stack's end.
+        output, ends, taps = _measured(self.model, given)
+        # The last sublayer's is the layer's.
         layers = {name: list(np.asarray(own["stream"][:, -1])) for name, own in taps.items()}
-        return Outputs(np.asarray(output), layers, {list(taps)[-1]: np.asarray(hidden)})
+        return Outputs(np.asarray(output), layers, {k: np.asarray(v) for k, v in ends.items()})
 
     def continued(self, inputs: Inputs, new_tokens: int) -> Array:
         given = {key: jnp.asarray(array) for key, array in inputs.items()}
@@ -103,18 +106,9 @@ class TransformersSide:
         import torch
 
         given = {key: _tensor(key, array) for key, array in inputs.items()}
-        own = self.model.generation_config
-        # A text that has ended is filled up with its end, as ours is.
-        end = own.eos_token_id[0] if isinstance(own.eos_token_id, list) else own.eos_token_id
+        greedy = {"do_sample": False, "num_beams": 1, "eos_token_id": None}
         with torch.no_grad():
-            written = self.model.generate(
-                **given,
-                max_new_tokens=new_tokens,
-                do_sample=False,
-                num_beams=1,
-                pad_token_id=own.pad_token_id if end is None else end,
-                eos_token_id=None,
-            )
+            written = self.model.generate(**given, max_new_tokens=new_tokens, **greedy)
         return np.asarray(written.numpy()[:, -new_tokens:], np.int32)
 
 
@@ -169,7 +163,12 @@ def named_family(folder: Path, config: Mapping[str, Any]) -> Family:
 
 @nnx.jit
 def _measured(model: Transformer, given: dict[str, jax.Array]) -> tuple[Any, Any, Any]:
-    return (model(**given), *model.measure(**given, taps="arrays"))
+    """(output, what each stack ends in, taps by stack)."""
+    hidden, taps = model.measure(**given, taps="arrays")
+    ends = {"decoder" if "decoder" in taps else next(iter(taps)): hidden}
+    if isinstance(model, EncoderDecoder):
+        ends["encoder"] = model.encode(given["input_ids"], given["attention_mask"])[0]
+    return model(**given), ends, taps
 
 
 def _tensor(name: str, array: Array) -> Any:
