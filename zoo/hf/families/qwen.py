@@ -60,7 +60,8 @@ FAMILIES = (
         classes=classes("Qwen2"),
         fields=FIELDS | {"attention_bias": "qkv"},
         keys=(*sizes(**_SIZES), *_SHARED),
-        ignored_keys=IGNORED_KEYS,
+        # Of pictures, which this class does not see.
+        ignored_keys=(*IGNORED_KEYS, "use_mrope"),
         prefix="model.",
         weights={**ENDS, **BRANCHES, **NORMS},
         heads=HEADS,
