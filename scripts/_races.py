@@ -142,14 +142,16 @@ class Plain:
         return time.perf_counter() - start
 
 
-class XTransformers:
-    """x-transformers' step in a process of its own, perhaps of another environment."""
+class Peer:
+    """Another library in a process of its own, perhaps of another environment.
 
-    def __init__(self, python: str, shape: plain.Shape) -> None:
-        sizes = (shape.d_model, shape.num_layers, shape.num_heads, shape.batch, shape.length)
-        script = Path(__file__).with_name("_x_transformers.py")
+    Its script prints `versions {...}`, then answers each line on standard input with the seconds
+    that what it names took.
+    """
+
+    def __init__(self, python: str, script: str, *words: object) -> None:
         self.process = subprocess.Popen(
-            [python, str(script), *map(str, sizes)],
+            [python, str(Path(__file__).with_name(script)), *map(str, words)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -158,8 +160,8 @@ class XTransformers:
         if not first.startswith("versions "):
             self.close()
             sys.exit(
-                f"{python} cannot run x-transformers; install torch and x-transformers there, "
-                "name another with --parity-python, or leave the row out with --rows"
+                f"{python} cannot run {script}; install the extra parity there, name another "
+                "interpreter with --parity-python, or leave the row out with --rows"
             )
         self.versions: dict[str, str] = json.loads(first.removeprefix("versions "))
 

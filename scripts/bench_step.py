@@ -18,23 +18,22 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import functools
-import json
 import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import _plain_jax as plain
 import jax
 import jax.numpy as jnp
+from _bench import Known, Measured, Row, arguments, page, run
 from _races import (
     Ours,
+    Peer,
     Plain,
     Side,
-    XTransformers,
     core,
     lowered,
     milliseconds,
@@ -44,38 +43,11 @@ from _races import (
 )
 
 from zoo.checkpoints import Checkpoints
-from zoo.environment import environment
 from zoo.layers import weight
 from zoo.variants.registry import list_variants
 
 ROOT = Path(__file__).resolve().parent.parent
-RESULTS = ROOT / "results" / "bench_step.jsonl"
-PAGE = ROOT / "docs" / "benchmarks.md"
 _OVER = "variants/"  # rows of a variant's step over pre_norm's
-
-Measured = tuple[float, dict[str, Any]]  # the figure, and what it is made of
-
-
-@dataclasses.dataclass(frozen=True)
-class Row:
-    """One line of the table.
-
-    Attributes:
-        what: what the figure is, in words.
-        hold: the bound that is promised; `at_least` says which side of it is good. None: a
-            figure to know, with no promise.
-    """
-
-    name: str
-    what: str
-    hold: float | None
-    measure: Callable[[argparse.Namespace], Measured]
-    at_least: bool = False
-
-    def holds(self, value: float) -> bool:
-        if self.hold is None:
-            return True
-        return value >= self.hold if self.at_least else value <= self.hold
 
 
 def against_plain(shape: plain.Shape, options: argparse.Namespace) -> Measured:
@@ -108,7 +80,8 @@ def against_pre_norm(variant: str, _: argparse.Namespace) -> Measured:
 
 def against_x_transformers(shape: plain.Shape, options: argparse.Namespace) -> Measured:
     """The step over the faster of x-transformers' two forms of attention."""
-    ours, theirs = Ours(shape), XTransformers(options.parity_python, shape)
+    sizes = (shape.d_model, shape.num_layers, shape.num_heads, shape.batch, shape.length)
+    ours, theirs = Ours(shape), Peer(options.parity_python, "_x_transformers.py", *sizes)
     sides: dict[str, Side] = {"ours": ours}
     sides |= {form: theirs.side(form) for form in ("plain", "flash")}
     rounds = rounds_for(sides["flash"], seconds=options.seconds / 4)
@@ -273,70 +246,19 @@ def rows() -> list[Row]:
     ]
 
 
-def machine() -> dict[str, Any]:
-    """What the figures hold for: processor, cores, versions, commit."""
-    found = environment()
-    cpuinfo = Path("/proc/cpuinfo")
-    fields = {}
-    if cpuinfo.exists():
-        pairs = (line.split(":", 1) for line in cpuinfo.read_text().splitlines() if ":" in line)
-        fields = {key.strip(): value.strip() for key, value in pairs}
-    kind = " ".join(
-        [fields.get("model name", found["platform"])]
-        + [f"{key} {fields[key]}" for key in ("cpu family", "model") if key in fields]
-    )
-    versions = {name: found["packages"][name] for name in ("jax", "flax", "optax")}
-    return {"cpu": kind, "cores": found["cpus"], "versions": versions, "commit": found["commit"]}
-
-
-def read(results: Path) -> dict[str, dict[str, Any]]:
-    """The newest line of each row."""
-    if not results.exists():
-        return {}
-    lines = map(json.loads, results.read_text(encoding="utf-8").splitlines())
-    return {line["row"]: line for line in lines}
-
-
-def page(known: dict[str, dict[str, Any]]) -> str:
-    """docs/benchmarks.md."""
-    intro = """# Benchmarks of the train step
+_INTRO = """# Benchmarks of the train step
 
 Made by `python scripts/bench_step.py` from `results/bench_step.jsonl`; see there for what each
 side is. Ratios of times that were taken in turn, medians over rounds; float32, all cores.
-
-| figure | value | hold | made of |
-|---|---|---|---|
 """
-    table, over, machines = [], [], {}
-    for row in rows():
-        line = known.get(row.name)
-        if line is None:
-            continue
-        if row.hold is None:
-            over.append((line["value"], row.what, line["detail"]))
-        else:
-            sign = "≥" if row.at_least else "≤"
-            mark = "" if row.holds(line["value"]) else " (not held)"
-            parts = ", ".join(
-                f"{key} {value}" for key, value in line["detail"].items() if key != "versions"
-            )
-            bound = f"{sign} {row.hold}"
-            table.append(f"| {row.what} | {line['value']:.3f}{mark} | {bound} | {parts} |")
-        about = line["machine"]
-        versions = about["versions"] | line["detail"].get("versions", {})
-        text = ", ".join(f"{name} {version}" for name, version in versions.items())
-        machines[f"{about['cpu']}, {about['cores']} cores; {text}; commit {about['commit']}"] = None
-    return (
-        intro
-        + "\n".join(table)
-        + (_over(over) if over else "")
-        + "\n\n"
-        + "".join(f"- {text}\n" for text in machines)
-    )
 
 
-def _over(found: list[tuple[float, str, dict[str, Any]]]) -> str:
+def _over(known: Known) -> str:
     """The table of the variants' steps, quickest first."""
+    names = [name for name in list_variants() if f"{_OVER}{name}" in known]
+    if not names:
+        return ""
+    lines = {name: known[f"{_OVER}{name}"] for name in names}
     shape = _VARIANTS
     head = f"""
 
@@ -350,45 +272,17 @@ Options as they are by default; d {shape.d_model}, {shape.num_layers} layers, \
 """
     return head + "\n".join(
         f"| {name} | {value:.2f} | {own['step_ms']} | {own['pre_norm_ms']} | {own['rounds']} |"
-        for value, name, own in sorted(found, key=lambda entry: entry[:2])
+        for value, name, own in sorted(
+            (line["value"], name, line["detail"]) for name, line in lines.items()
+        )
     )
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    options = arguments(
+        __doc__, results=ROOT / "results" / "bench_step.jsonl", page=ROOT / "docs" / "benchmarks.md"
     )
-    parser.add_argument("--rows", nargs="*", default=[], help="words that a row's name contains")
-    parser.add_argument("--again", action="store_true", help="measure rows that are there anew")
-    parser.add_argument("--table", action="store_true", help="write the page only")
-    parser.add_argument("--seconds", type=float, default=8.0, help="of each side of a race")
-    parser.add_argument("--parity-python", default=sys.executable, help="has x-transformers")
-    parser.add_argument("--results", type=Path, default=RESULTS, help="file of the lines")
-    parser.add_argument("--page", type=Path, default=PAGE, help="file of the table")
-    options = parser.parse_args()
-    chosen = [
-        row for row in rows() if not options.rows or any(word in row.name for word in options.rows)
-    ]
-    known, about = read(options.results), machine()
-    for row in [] if options.table else chosen:
-        if row.name in known and not options.again:
-            continue
-        start = time.perf_counter()
-        value, detail = row.measure(options)
-        line = {"row": row.name, "value": round(value, 4), "hold": row.hold, "detail": detail}
-        line |= {"machine": about}
-        options.results.parent.mkdir(exist_ok=True)
-        with options.results.open("a", encoding="utf-8") as out:
-            out.write(json.dumps(line) + "\n")
-        took = time.perf_counter() - start
-        print(f"{row.what}: {value:.3f} {detail} ({took:.0f} s)", flush=True)
-    known = read(options.results)
-    options.page.write_text(page(known), encoding="utf-8")
-    missed = [
-        row.name for row in chosen if row.name in known and not row.holds(known[row.name]["value"])
-    ]
-    print(f"{options.page}: " + (f"not held: {', '.join(missed)}" if missed else "all held"))
-    return 0
+    return run(rows(), options, lambda known: page(_INTRO, rows(), known, after=_over(known)))
 
 
 if __name__ == "__main__":

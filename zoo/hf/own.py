@@ -20,7 +20,7 @@ from jax.tree_util import tree_leaves_with_path, tree_map_with_path
 from zoo.checkpoints.pretrained import model_config, read_placement, with_head
 from zoo.errors import CheckpointError
 from zoo.hf.files import weight_files
-from zoo.hf.tensors import Tensors, open_tensors
+from zoo.hf.tensors import Tensors, copy, open_tensors, room
 from zoo.layers import weight
 from zoo.models.config import Head
 from zoo.models.transformer import Transformer, declare
@@ -55,11 +55,15 @@ def load(
     model = declare(made, read_placement(stored, path))
     shapes, _ = weight.split(model)
 
-    with open_tensors(weight_files(folder)) as tensors:
-        _check({_name(path): leaf.shape for path, leaf in tree_leaves_with_path(shapes)}, tensors)
-        params = tree_map_with_path(
-            lambda path, _: jax.device_put(tensors.read(_name(path)), sharding), shapes
-        )
+    tensors = open_tensors(weight_files(folder))
+    _check({_name(path): leaf.shape for path, leaf in tree_leaves_with_path(shapes)}, tensors)
+
+    def read(path: tuple[Any, ...], leaf: Any) -> jax.Array:
+        array = room(leaf.shape)
+        copy(tensors.read(_name(path)), array)
+        return jax.device_put(array, sharding, may_alias=True)
+
+    params = tree_map_with_path(read, shapes)
     return with_head(weight.bind(model, params), head, num_labels, sharding)
 
 

@@ -80,13 +80,13 @@ def load_pretrained(
             "and no config, which workdirs of zoo train have"
         )
     family = family_of(config)
-    with open_tensors(weight_files(local)) as tensors:
-        named = _named(family, tensors)
-        wanted = _head(family, config, local) if head == "auto" else head
-        settings = _settings(family, config, local, named, wanted, num_labels, ignore)
-        model = declare(ModelConfig(**settings | {"dtype": dtype}))
-        explicit = head != "auto" or num_labels is not None
-        return _loaded(family, config, local, model, named, sharding, 0 if explicit else None)
+    tensors = open_tensors(weight_files(local))
+    named = _named(family, tensors)
+    wanted = _head(family, config, local) if head == "auto" else head
+    settings = _settings(family, config, local, named, wanted, num_labels, ignore)
+    model = declare(ModelConfig(**settings | {"dtype": dtype}))
+    explicit = head != "auto" or num_labels is not None
+    return _loaded(family, config, local, model, named, sharding, 0 if explicit else None)
 
 
 def read_config(source: str | Path, head: Head | Literal["auto"] = "auto") -> ModelConfig:
@@ -102,10 +102,10 @@ def read_config(source: str | Path, head: Head | Literal["auto"] = "auto") -> Mo
         made = runs.model_config(saved, local / "config.json", None)
         return made if head == "auto" else dataclasses.replace(made, head=head)
     family = family_of(config)
-    with open_tensors(weight_files(local)) as tensors:
-        named = _named(family, tensors)
-        wanted = _head(family, config, local) if head == "auto" else head
-        return resolve(ModelConfig(**_settings(family, config, local, named, wanted, None, ())))
+    tensors = open_tensors(weight_files(local))
+    named = _named(family, tensors)
+    wanted = _head(family, config, local) if head == "auto" else head
+    return resolve(ModelConfig(**_settings(family, config, local, named, wanted, None, ())))
 
 
 def load_into(
@@ -139,9 +139,9 @@ def load_into(
         model = own.load(local, saved, "auto", None, config.dtype, sharding)
         return runs.with_ends(model, config, seed, sharding)
     family = family_of(saved)
-    with open_tensors(weight_files(local)) as tensors:
-        named = _named(family, tensors)
-        return _loaded(family, saved, local, declare(config), named, sharding, seed)
+    tensors = open_tensors(weight_files(local))
+    named = _named(family, tensors)
+    return _loaded(family, saved, local, declare(config), named, sharding, seed)
 
 
 def _settings(

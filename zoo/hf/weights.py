@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import jax
 import numpy as np
 
 from zoo.errors import CheckpointError, choices
-from zoo.hf.tensors import Tensors
+from zoo.hf.tensors import Tensors, copy, room
 from zoo.layers.weight import Weight
 from zoo.models.config import ModelConfig
 
@@ -139,13 +140,18 @@ def load(
     parts = _parts(found)
     used = _check(found, parts, tensors, config)
     params: dict[tuple[str, ...], jax.Array] = {}
-    for slot in found:
-        assert slot.tensor is not None
-        array = np.empty(slot.shape, np.float32)
-        for row, layer in enumerate(slot.layers()):
-            target = array[row] if slot.weight.stacked else array
-            target[...] = _ours(slot, parts, tensors.read(slot.name(layer)), config)
-        params[slot.path] = jax.device_put(array, sharding)
+    with ThreadPoolExecutor() as pool:
+        for slot in found:
+            array = room(slot.shape)
+
+            def fill(row: int, layer: int | None, slot: Slot = slot, array: Array = array) -> None:
+                target = array[row] if slot.weight.stacked else array
+                copy(_ours(slot, parts, tensors.read(slot.name(layer)), config), target)
+
+            layers = slot.layers()
+            list(pool.map(fill, range(len(layers)), layers))
+            # Nothing else writes there, so that the CPU can keep it as it is.
+            params[slot.path] = jax.device_put(array, sharding, may_alias=True)
     return params, used
 
 
