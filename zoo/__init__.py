@@ -25,6 +25,7 @@ _HOMES = {
     "list_variants": "zoo.variants.registry",
     "register_variant": "zoo.variants.registry",
     "generate": "zoo.decoding",
+    "Sampling": "zoo.decoding",
     "load_pretrained": "zoo.hf.pretrained",
     "save_pretrained": "zoo.hf.export",
     "list_families": "zoo.hf.families",
@@ -39,6 +40,7 @@ __all__ = [*_HOMES, "__version__"]
 
 if TYPE_CHECKING:
     from zoo.data.tokenizers import load_tokenizer as load_tokenizer
+    from zoo.decoding import Sampling as Sampling
     from zoo.decoding import generate as generate
     from zoo.diagnosis.features import features as features
     from zoo.diagnosis.measure import diagnose as diagnose

@@ -61,6 +61,7 @@ def test_a_checkpoint_computes_what_transformers_computed(name: str, tmp_path: P
             jnp.asarray(given["input_ids"]),
             jnp.asarray(given["attention_mask"]),
             max_new_tokens=NEW_TOKENS,
+            eos_id=(),
         )
         np.testing.assert_array_equal(np.asarray(tokens), stored["tokens"])
     # And back: the same tensors, bit for bit, under a config that reads as the same.

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from zoo.layers import weight
-from zoo.layers.attention import Attention, Scope, attention_weights
+from zoo.layers.attend import attention_weights
+from zoo.layers.attention import Attention, Scope
 from zoo.layers.linear import Scale
 from zoo.layers.mlp import MLP
 from zoo.layers.norms import NormSpec

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from zoo.layers import weight
-from zoo.layers.attention import Attention, Implementation, Scope, attend
+from zoo.layers.attend import Implementation, attend
+from zoo.layers.attention import Attention, Scope
 
 BATCH, HEADS, LENGTH, HEAD_DIM = 2, 4, 8, 6
 SCALE = HEAD_DIM**-0.5

@@ -71,7 +71,11 @@ class ZooSide:
     def continued(self, inputs: Inputs, new_tokens: int) -> Array:
         given = {key: jnp.asarray(array) for key, array in inputs.items()}
         written = generate(
-            self.model, given["input_ids"], given["attention_mask"], max_new_tokens=new_tokens
+            self.model,
+            given["input_ids"],
+            given["attention_mask"],
+            max_new_tokens=new_tokens,
+            eos_id=(),
         )
         return np.asarray(written)[:, -new_tokens:]
 

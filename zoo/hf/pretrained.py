@@ -14,6 +14,7 @@ import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from zoo.checkpoints import pretrained as runs
+from zoo.decoding import defaults as generation_defaults
 from zoo.errors import CheckpointError, ConfigError, choices
 from zoo.hf import own, sentence
 from zoo.hf.families import family_of
@@ -172,7 +173,9 @@ def _loaded(
 ) -> Transformer:
     """A declared model with the weights of a folder."""
     bound = weight.bind(model, _parameters(family, model, tensors, sharding, seed))
-    bound.origin = Origin(family.name, str(folder), _carried(family, config))
+    file = folder / "generation_config.json"
+    generation = generation_defaults.kept(read_json(file) if file.is_file() else config)
+    bound.origin = Origin(family.name, str(folder), _carried(family, config), generation)
     return bound
 
 

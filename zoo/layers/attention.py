@@ -1,9 +1,4 @@
-"""Multi-head, grouped and multi-query attention.
-
-One reference path of our own serves every option and is the fast one on CPU;
-`jax.nn.dot_product_attention`, which XLA fuses there, serves GPU and TPU. Tests hold the
-two equal.
-"""
+"""Multi-head, grouped and multi-query attention as a branch, with its weights."""
 
 from __future__ import annotations
 
@@ -17,21 +12,17 @@ from flax import nnx
 from jax.ad_checkpoint import checkpoint_name
 
 from zoo.layers import weight
-from zoo.layers.linear import LearnedScale, Linear, Scale, dropout
+from zoo.layers.attend import Implementation, attend, attention_weights
+from zoo.layers.linear import LearnedScale, Linear, Scale
 from zoo.layers.norms import Norm, NormSpec, unit
+from zoo.layers.past import Past
 from zoo.layers.positions import Rotary, rotate
 from zoo.layers.relative import RelativeBias
 
-Implementation = Literal["auto", "reference", "fused"]
 NormOver = Literal["head", "per_head", "width"]
 AttentionBias = Literal["all", "qkv", "none"]
 
-# Scores of masked pairs: finite, so that a fully masked row gives no NaN.
-_MASKED = -1e30
 _LARGEST_LOG_SCALE = math.log(100.0)
-# From this length on, causal attention on CPU skips the key blocks that no query
-# of a block may see: it halves the work, and below it the extra calls cost more.
-_BLOCKED_LENGTH, _BLOCKS = 512, 4
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,6 +40,8 @@ class Scope:
         source_mask: [batch, 1, 1, source length] bool of what it may see, or None.
         first_values: the first layer's values, which every layer averages with its own (ResFormer,
             2410.17897), or None.
+        index: [] int32: which token of a text the one of a call is, whose attention has a `Past`;
+            mask, offsets and bias are then of it and of all the text. None otherwise.
     """
 
     causal: bool
@@ -59,6 +52,7 @@ class Scope:
     source: jax.Array | None = None
     source_mask: jax.Array | None = None
     first_values: jax.Array | None = None
+    index: jax.Array | None = None
 
     def across(self) -> Scope:
         """The scope of cross-attention: every token sees the whole source that may be seen."""
@@ -71,150 +65,6 @@ class Scope:
         near = self.offsets < window
         near = near if self.causal else near & (self.offsets > -window)
         return near if self.mask is None else self.mask & near
-
-
-def attend(
-    q_bhtd: jax.Array,
-    k_bgsd: jax.Array,
-    v_bgsd: jax.Array,
-    *,
-    scale: float,
-    causal: bool = False,
-    keep: jax.Array | None = None,
-    bias: jax.Array | None = None,
-    dropout_rate: float = 0.0,
-    key: jax.Array | None = None,
-    implementation: Implementation = "auto",
-    softcap: float | None = None,
-) -> jax.Array:
-    """softmax(scale q k^T) v per head.
-
-    Args:
-        q_bhtd: [batch, heads, length, head_dim].
-        k_bgsd, v_bgsd: [batch, kv heads, source length, head_dim]; kv heads divide heads.
-        keep: bool, broadcastable to [batch, 1, length, source length]; True sees.
-        bias: [batch or 1, heads, length, source length] float32, added to the scores.
-        softcap: c of c tanh(score / c), before bias and mask; the fused kernels have none.
-
-    Returns:
-        [batch, heads, length, head_dim] in the dtype of v.
-    """
-    if implementation == "auto":
-        plain = (key is None or dropout_rate == 0.0) and softcap is None
-        fused = plain and jax.default_backend() != "cpu"
-        implementation = "fused" if fused else "reference"
-    if implementation == "fused":
-        return _fused(q_bhtd, k_bgsd, v_bgsd, scale, causal, keep, bias)
-    length, source = q_bhtd.shape[2], k_bgsd.shape[2]
-    if not causal:
-        return _reference(q_bhtd, k_bgsd, v_bgsd, scale, keep, bias, dropout_rate, key, softcap)
-    keep = _behind(length, source, keep)
-    blocked = length >= _BLOCKED_LENGTH and length == source and length % _BLOCKS == 0
-    if not blocked or key is not None:
-        return _reference(q_bhtd, k_bgsd, v_bgsd, scale, keep, bias, dropout_rate, key, softcap)
-    size = length // _BLOCKS
-    parts = [
-        _reference(
-            q_bhtd[:, :, start : start + size],
-            k_bgsd[:, :, : start + size],
-            v_bgsd[:, :, : start + size],
-            scale,
-            keep[:, :, start : start + size, : start + size],
-            None if bias is None else bias[:, :, start : start + size, : start + size],
-            0.0,
-            None,
-            softcap,
-        )
-        for start in range(0, length, size)
-    ]
-    return jnp.concatenate(parts, axis=2)
-
-
-def _reference(
-    q: jax.Array,
-    k: jax.Array,
-    v: jax.Array,
-    scale: float,
-    keep: jax.Array | None,
-    bias: jax.Array | None,
-    rate: float,
-    key: jax.Array | None,
-    softcap: float | None,
-) -> jax.Array:
-    batch, heads, length, head_dim = q.shape
-    groups = k.shape[1]
-    if groups != heads:
-        # Queries that share a key head become more queries of that head.
-        q = q.reshape(batch, groups, heads // groups * length, head_dim)
-    scores = _scores(q, k, scale, softcap)
-    if bias is not None:
-        scores = scores + bias.reshape(len(bias), *scores.shape[1:])
-    if keep is not None:
-        if groups != heads:
-            # A row for every query first: a mask of the keys alone has one for all.
-            keep = jnp.broadcast_to(keep, (*keep.shape[:2], length, keep.shape[3]))
-            keep = jnp.tile(keep, (1, 1, heads // groups, 1))
-        scores = jnp.where(keep, scores, _MASKED)
-    top = jax.lax.stop_gradient(jnp.max(scores, axis=-1, keepdims=True))
-    weights = jnp.exp(scores - top)
-    total = jnp.sum(weights, axis=-1, keepdims=True)
-    weights = dropout(weights, rate, key).astype(v.dtype)
-    # Dividing after the product touches [.., head_dim] instead of [.., source length].
-    mixed = jnp.einsum("bhts,bhsd->bhtd", weights, v, preferred_element_type=jnp.float32)
-    return (mixed / total).astype(v.dtype).reshape(batch, heads, length, head_dim)
-
-
-def _scores(q: jax.Array, k: jax.Array, scale: float, softcap: float | None) -> jax.Array:
-    """[batch, heads, length, source length] float32, before masking."""
-    scores = jnp.einsum("bhtd,bhsd->bhts", q, k, preferred_element_type=jnp.float32) * scale
-    return scores if softcap is None else softcap * jnp.tanh(scores / softcap)
-
-
-def _behind(length: int, source: int, keep: jax.Array | None) -> jax.Array:
-    """The pairs of `keep` (None: all) whose key is not ahead of its query."""
-    lower = jnp.tril(jnp.ones((length, source), bool), source - length)[None, None]
-    return lower if keep is None else keep & lower
-
-
-def attention_weights(
-    q_bhtd: jax.Array,
-    k_bgsd: jax.Array,
-    *,
-    scale: float,
-    causal: bool = False,
-    keep: jax.Array | None = None,
-    bias: jax.Array | None = None,
-    softcap: float | None = None,
-) -> jax.Array:
-    """The softmax that `attend` takes averages with, [batch, heads, length, source length].
-
-    Float32, without dropout: for looking at, since training never holds it whole.
-    """
-    groups = q_bhtd.shape[1] // k_bgsd.shape[1]
-    scores = _scores(q_bhtd, jnp.repeat(k_bgsd, groups, axis=1), scale, softcap)
-    if bias is not None:
-        scores = scores + bias
-    if causal:
-        keep = _behind(q_bhtd.shape[2], k_bgsd.shape[2], keep)
-    if keep is not None:
-        scores = jnp.where(keep, scores, _MASKED)
-    return jax.nn.softmax(scores, axis=-1)
-
-
-def _fused(
-    q: jax.Array,
-    k: jax.Array,
-    v: jax.Array,
-    scale: float,
-    causal: bool,
-    keep: jax.Array | None,
-    bias: jax.Array | None,
-) -> jax.Array:
-    q, k, v = (array.transpose(0, 2, 1, 3) for array in (q, k, v))
-    mixed = jax.nn.dot_product_attention(
-        q, k, v, bias=bias, mask=keep, scale=scale, is_causal=causal
-    )
-    return mixed.transpose(0, 2, 1, 3)
 
 
 class _HeadNorm(nnx.Module):
@@ -347,13 +197,75 @@ class Attention(nnx.Module):
         key: jax.Array | None = None,
     ) -> jax.Array:
         """[batch, length, d_model] to the same shape; `key` turns attention dropout on."""
-        q_bhtd, k_bgsd, v_bgsd = self._project(x, x if source is None else source, scope)
-        mixed_bhtd = attend(
-            *(checkpoint_name(array, "qkv") for array in (q_bhtd, k_bgsd, v_bgsd)),
-            scale=self.scale,
-            causal=scope.causal,
-            keep=scope.keep(window),
+        q_bhtd = self._queries(x, scope)
+        k_bgsd, v_bgsd = self._keys(x if source is None else source, scope)
+        keep = scope.keep(window)
+        return self._mixed(
+            x,
+            (q_bhtd, k_bgsd, v_bgsd),
+            keep=keep,
             bias=self._bias(scope),
+            causal=scope.causal,
+            key=key,
+        )
+
+    def remember(
+        self,
+        x: jax.Array,
+        scope: Scope,
+        past: Past | None,
+        *,
+        source: jax.Array | None = None,
+        window: jax.Array | int | None = None,
+    ) -> tuple[jax.Array, Past]:
+        """A call that keeps what later tokens need of it.
+
+        Args:
+            past: None where `x` begins the text, and is all of it so far; otherwise what was kept
+                before, and `x` is the one token that comes next, `scope.index`.
+
+        Returns:
+            What a call of the whole text gives for `x`, [batch, length, d_model], and the past
+            with it.
+        """
+        q_bhtd, keep, bias = self._queries(x, scope), scope.keep(window), self._bias(scope)
+        if past is None:
+            keys, values = self._keys(x if source is None else source, scope)
+            made = Past(keys, values, grows=source is None)
+        elif past.grows:
+            assert scope.index is not None, "one token, and no place for it"
+            made = past.written(*self._keys(x, scope), scope.index)
+            filled = made.filled(scope.index)[None, None, None]
+            keep = filled if keep is None else made.held(scope.index, keep) & filled
+            bias = None if bias is None else made.held(scope.index, bias)
+        else:
+            made = past
+        mixed = self._mixed(
+            x,
+            (q_bhtd, made.keys, made.values),
+            keep=keep,
+            bias=bias,
+            causal=past is None and scope.causal,
+        )
+        return mixed, made
+
+    def _mixed(
+        self,
+        x: jax.Array,
+        heads: tuple[jax.Array, jax.Array, jax.Array],
+        *,
+        keep: jax.Array | None,
+        bias: jax.Array | None,
+        causal: bool,
+        key: jax.Array | None = None,
+    ) -> jax.Array:
+        """From queries, keys and values to the branch's output, of the shape of `x`."""
+        mixed_bhtd = attend(
+            *(checkpoint_name(array, "qkv") for array in heads),
+            scale=self.scale,
+            causal=causal,
+            keep=keep,
+            bias=bias,
             dropout_rate=self.dropout,
             key=key,
             implementation=self.implementation,
@@ -376,10 +288,9 @@ class Attention(nnx.Module):
         window: jax.Array | int | None = None,
     ) -> jax.Array:
         """The softmax of a call, [batch, heads, length, source length] float32."""
-        q_bhtd, k_bgsd, _ = self._project(x, x if source is None else source, scope)
         return attention_weights(
-            q_bhtd,
-            k_bgsd,
+            self._queries(x, scope),
+            self._keys(x if source is None else source, scope)[0],
             scale=self.scale,
             causal=scope.causal,
             keep=scope.keep(window),
@@ -391,30 +302,36 @@ class Attention(nnx.Module):
         """[batch, source length, d_model] to [batch, kv heads, source length, head_dim]."""
         return self._heads(self.v(self._shifted(source, "bias_in")), self.num_kv_heads)
 
-    def _project(
-        self, x: jax.Array, source: jax.Array, scope: Scope
-    ) -> tuple[jax.Array, jax.Array, jax.Array]:
-        """Queries, keys and values as they meet: split in heads, normed, turned, scaled."""
-        v_bgsd = self.values(source)
-        if scope.first_values is not None:
-            v_bgsd = 0.5 * (v_bgsd + scope.first_values)
-        x, source = self._shifted(x, "bias_in"), self._shifted(source, "bias_in")
-        q_bhtd = self._heads(self.q(x), self.num_heads)
-        k_bgsd = self._heads(self.k(source), self.num_kv_heads)
+    def _queries(self, x: jax.Array, scope: Scope) -> jax.Array:
+        """Queries as they meet keys: split in heads, normed, turned, scaled."""
+        q_bhtd = self._heads(self.q(self._shifted(x, "bias_in")), self.num_heads)
         if hasattr(self, "q_norm"):
-            q_bhtd, k_bgsd = self.q_norm(q_bhtd), self.k_norm(k_bgsd)
-        if hasattr(self, "v_norm"):
-            v_bgsd = self.v_norm(v_bgsd)
-        if scope.rotary is not None:
-            q_bhtd, k_bgsd = rotate(q_bhtd, scope.rotary), rotate(k_bgsd, scope.rotary)
-        if self.qk_unit:
-            q_bhtd, k_bgsd = unit(q_bhtd), unit(k_bgsd)
-        if hasattr(self, "qk_scale"):
-            q_bhtd, k_bgsd = self._scaled(q_bhtd), self._scaled(k_bgsd)
+            q_bhtd = self.q_norm(q_bhtd)
+        q_bhtd = self._placed(q_bhtd, scope)
         if hasattr(self, "score_scale"):
             factor = jnp.exp(jnp.minimum(self.score_scale[...], _LARGEST_LOG_SCALE))
             q_bhtd = q_bhtd * factor.astype(q_bhtd.dtype)[:, None, None]
-        return q_bhtd, k_bgsd, v_bgsd
+        return q_bhtd
+
+    def _keys(self, source: jax.Array, scope: Scope) -> tuple[jax.Array, jax.Array]:
+        """Keys as they meet queries, and values."""
+        v_bgsd = self.values(source)
+        if scope.first_values is not None:
+            v_bgsd = 0.5 * (v_bgsd + scope.first_values)
+        k_bgsd = self._heads(self.k(self._shifted(source, "bias_in")), self.num_kv_heads)
+        if hasattr(self, "k_norm"):
+            k_bgsd = self.k_norm(k_bgsd)
+        if hasattr(self, "v_norm"):
+            v_bgsd = self.v_norm(v_bgsd)
+        return self._placed(k_bgsd, scope), v_bgsd
+
+    def _placed(self, x_bhtd: jax.Array, scope: Scope) -> jax.Array:
+        """Queries or keys with their positions, and what comes after those."""
+        if scope.rotary is not None:
+            x_bhtd = rotate(x_bhtd, scope.rotary)
+        if self.qk_unit:
+            x_bhtd = unit(x_bhtd)
+        return self._scaled(x_bhtd) if hasattr(self, "qk_scale") else x_bhtd
 
     def _bias(self, scope: Scope) -> jax.Array | None:
         """What is added to the scores."""

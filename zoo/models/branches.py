@@ -11,6 +11,7 @@ from zoo.layers.attention import Attention, Scope
 from zoo.layers.linear import Scale
 from zoo.layers.mlp import MLP
 from zoo.layers.norms import NormSpec
+from zoo.layers.past import Past
 from zoo.layers.relative import RelativeBias
 from zoo.models.config import ModelConfig
 from zoo.variants.placement import Multiplier, Site
@@ -27,6 +28,13 @@ class ParallelBranch(nnx.Module):
     def __call__(self, x: jax.Array, scope: Scope, **settings: Any) -> jax.Array:
         """[batch, length, d_model] to the same shape; settings as of `Attention`."""
         return self.attention(x, scope, **settings) + self.mlp(x)
+
+    def remember(
+        self, x: jax.Array, scope: Scope, past: Past | None, **settings: Any
+    ) -> tuple[jax.Array, Past]:
+        """As that of the attention."""
+        mixed, past = self.attention.remember(x, scope, past, **settings)
+        return mixed + self.mlp(x), past
 
     def weights(self, x: jax.Array, scope: Scope, **settings: Any) -> jax.Array:
         """Those of the attention."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 from typing import Literal
 
-from zoo.layers.attention import AttentionBias, Implementation, NormOver
+from zoo.layers.attend import Implementation
+from zoo.layers.attention import AttentionBias, NormOver
 from zoo.layers.embeddings import CountPositions, Positions
 from zoo.layers.mlp import Activation
 from zoo.layers.norms import NormKind, NormSpec

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import jax
 
+from zoo.layers.attention import Scope
 from zoo.layers.embeddings import Embedding
 from zoo.models.config import ModelConfig
 from zoo.models.heads import VocabularyHead
-from zoo.models.stack import Measure, Taps, owned
+from zoo.models.stack import Measure, Pasts, Taps, owned
 from zoo.models.text import check_length, make_embedding
 from zoo.models.tower import Tower, Transformer, split_key, text_scope, token_positions
 from zoo.variants.placement import Placement
@@ -131,9 +132,8 @@ class EncoderDecoder(Transformer):
         config = self.config
         check_length(config, decoder_input_ids, "target length")
         positions = token_positions(config, decoder_input_ids, decoder_attention_mask)
-        tokens = self.embedding.tokens[...] if config.shares_embeddings() else None
         return self.decoder.run(
-            self.decoder_embedding(decoder_input_ids, positions, tokens=tokens),
+            self._target(decoder_input_ids, positions),
             text_scope(
                 config,
                 positions,
@@ -149,6 +149,22 @@ class EncoderDecoder(Transformer):
             dropout_key=dropout_key,
             taps=taps,
         )
+
+    def remember(
+        self, input_ids: jax.Array, positions: jax.Array, scope: Scope, pasts: Pasts | None
+    ) -> tuple[jax.Array, Pasts]:
+        """(hidden, what later tokens need) of a target that goes on, see `Stack.remember`."""
+        return self.decoder.advance(
+            self._target(input_ids, positions),
+            scope,
+            pasts,
+            config=self.config,
+            placement=self.placement.stack("decoder"),
+        )
+
+    def _target(self, input_ids: jax.Array, positions: jax.Array) -> jax.Array:
+        tokens = self.embedding.tokens[...] if self.config.shares_embeddings() else None
+        return self.decoder_embedding(input_ids, positions, tokens=tokens)
 
     def logits(self, hidden: jax.Array) -> jax.Array:
         """[..., d_model] to [..., vocab] float32; without a head, `hidden`."""

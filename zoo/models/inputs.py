@@ -15,6 +15,9 @@ from zoo.variants.placement import Site, StackPlacement
 from zoo.variants.streams import Numbers
 from zoo.variants.streams.base import ramped
 
+# The window of a layer without one, beside layers that have one.
+_EVERYTHING = np.iinfo(np.int32).max
+
 
 @dataclasses.dataclass(frozen=True)
 class LayerInputs:
@@ -26,6 +29,7 @@ class LayerInputs:
         rotary: which way of `Scope.rotary` turns queries and keys; None: there is one for all.
         drop_rate: stochastic depth's probability of leaving a branch out.
         key: of dropout, or None.
+        past: [sublayers] of what each branch keeps of earlier tokens, or None.
     """
 
     numbers: tuple[Numbers, ...]
@@ -33,6 +37,7 @@ class LayerInputs:
     rotary: Any
     drop_rate: Any
     key: Any
+    past: Any = None
 
 
 jax.tree_util.register_dataclass(LayerInputs)
@@ -49,8 +54,7 @@ def layer_inputs(
     columns = zip(*(placement.layers[layer] for layer in layers), strict=True)
     numbers = tuple(_numbers(column, step) for column in columns)
     windows = config.windows(len(placement.layers))
-    everything = config.sizes().max_length
-    window = _agree([windows[layer] or everything for layer in layers])
+    window = _agree([windows[layer] or _EVERYTHING for layer in layers])
     ways = config.rotary_ways()
     letters = spread(config.rotary_pattern, len(placement.layers))
     several = config.positions == "rotary" and len(ways) > 1

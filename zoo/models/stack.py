@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -23,6 +23,9 @@ from zoo.variants.streams import STREAMS, Carry, Numbers, StreamEnds, Tap
 from zoo.variants.streams.base import weighed
 
 Taps = dict[str, jax.Array]
+# For each block and position of its period: [sublayers] of what branches keep, layers stacked.
+Pasts = list[list[Any]]
+R = TypeVar("R")
 Measure = Literal["figures", "arrays", "attention", "profile"]
 
 # What the backward pass of a scanned layer finds saved with remat = "selective";
@@ -58,6 +61,19 @@ class Sublayer(nnx.Module):
             seen, settings = self._view(scope, inputs)
             branch = self.branch(x, seen, **settings, key=fold(key, 0))
         return dropout(branch, self.dropout, fold(key, 1))
+
+    def remember(
+        self, carry: Carry, scope: Scope, inputs: LayerInputs, numbers: Numbers, past: Any
+    ) -> tuple[Carry, Any]:
+        """As a call without dropout, and what the branch keeps for later tokens."""
+        carry = weighed(self.residual, carry)
+        x = self.residual.read(carry, numbers)
+        if self.kind == "mlp":
+            branch = self.branch(x)
+        else:
+            seen, settings = self._view(scope, inputs)
+            branch, past = self.branch.remember(x, seen, past, **settings)
+        return self.residual.write(carry, branch, numbers), past
 
     def attention(self, x: jax.Array, scope: Scope, inputs: LayerInputs) -> jax.Array:
         """The weights with which attention takes averages, [batch, heads, length, source]."""
@@ -106,6 +122,17 @@ class Layer(nnx.Module):
             carry = sublayer(carry, scope, own, numbers, None)
         return carry, maps
 
+    def remember(
+        self, carry: Carry, scope: Scope, inputs: LayerInputs
+    ) -> tuple[Carry, tuple[Any, ...]]:
+        """The carry after the layer, and [sublayers] of what each keeps for later tokens."""
+        pasts = []
+        before = inputs.past or (None,) * len(self.sublayers)
+        for (sublayer, numbers, own), past in zip(self._calls(inputs), before, strict=True):
+            carry, past = sublayer.remember(carry, scope, own, numbers, past)
+            pasts.append(past)
+        return carry, tuple(pasts)
+
     def profile(
         self, carry: tuple[Carry, jax.Array], scope: Scope, inputs: LayerInputs
     ) -> tuple[tuple[Carry, jax.Array], Taps]:
@@ -131,17 +158,8 @@ class Layer(nnx.Module):
 class Block(nnx.Module):
     """`period` layers whose weights carry a leading axis of `repeats`, run by one scan."""
 
-    def __init__(
-        self, plan: BlockPlan, placement: StackPlacement, config: ModelConfig, stack: str
-    ) -> None:
+    def __init__(self, plan: BlockPlan, layers: Sequence[Layer]) -> None:
         self.plan = plan
-        layers = []
-        for position in range(plan.period):
-            sites = placement.layers[plan.start + position]
-            layer = Layer(sites, placement, config)
-            for index, sublayer in enumerate(layer.sublayers):
-                layer.sublayers[index] = _stacked(sublayer, plan.layers(position), stack)
-            layers.append(layer)
         self.layers = nnx.List(layers)
 
     def __call__(
@@ -154,10 +172,23 @@ class Block(nnx.Module):
         run: Callable[[Layer, Carry, Scope, LayerInputs], tuple[Carry, Taps]],
     ) -> tuple[Carry, Taps]:
         """`inputs` holds one stacked entry per position; taps come back as [layers, sublayers]."""
+        carry, measured = self.run(carry, scope, inputs, config=config, run=run)
+        return carry, _interleave(measured)
+
+    def run(
+        self,
+        carry: Carry,
+        scope: Scope,
+        inputs: Sequence[LayerInputs],
+        *,
+        config: ModelConfig,
+        run: Callable[[Layer, Carry, Scope, LayerInputs], tuple[Carry, R]],
+    ) -> tuple[Carry, list[R]]:
+        """(carry, one entry per position of what `run` gives beside it, stacked like `inputs`)."""
         graphdef, params = nnx.split(self.layers)
         fixed, varying = partition(inputs, self.plan.repeats)
 
-        def body(carry: Carry, scanned: tuple[Any, Any]) -> tuple[Carry, list[Taps]]:
+        def body(carry: Carry, scanned: tuple[Any, Any]) -> tuple[Carry, list[R]]:
             layers = nnx.merge(graphdef, scanned[0])
             records = []
             for layer, own in zip(layers, combine(fixed, scanned[1]), strict=True):
@@ -174,7 +205,7 @@ class Block(nnx.Module):
             measured = jax.tree.map(lambda *values: jnp.stack(values), *steps)
         else:
             carry, measured = jax.lax.scan(body, carry, (params, varying))
-        return carry, _interleave(measured)
+        return carry, measured
 
     def values(self, carry: Carry, inputs: Sequence[LayerInputs]) -> jax.Array:
         """The values of the first layer's attention, which reads `carry`."""
@@ -193,7 +224,7 @@ class Stack(nnx.Module):
     def __init__(self, placement: StackPlacement, config: ModelConfig, *, name: str) -> None:
         self.name = name
         blocks = plan([_structure(layer) for layer in placement.layers])
-        self.blocks = nnx.List([Block(block, placement, config, name) for block in blocks])
+        self.blocks = nnx.List([_block(block, placement, config, name) for block in blocks])
         ends = STREAMS[placement.stream].ends
         made = ends(placement, config.d_model, config.norm_spec())
         self.ends: StreamEnds = owned(made, stack=name)
@@ -228,6 +259,35 @@ class Stack(nnx.Module):
         carry, measured = self._run(run, carry, scope, placement, config, step, key)
         return self.ends.close(carry), measured
 
+    def remember(
+        self,
+        x: jax.Array,
+        scope: Scope,
+        pasts: Pasts | None,
+        *,
+        placement: StackPlacement,
+        config: ModelConfig,
+    ) -> tuple[jax.Array, Pasts]:
+        """As a call, and what later tokens need of this one.
+
+        Args:
+            pasts: of the call before, of which `x` is the next token; None: `x` begins a text.
+        """
+
+        def run(layer: Layer, carry: Carry, scope: Scope, own: LayerInputs) -> tuple[Carry, Any]:
+            return layer.remember(carry, scope, own)
+
+        carry, kept = self.ends.open(x), []
+        scope = self._with_values(carry, scope, placement, config, None)
+        for index, block in enumerate(self.blocks):
+            inputs = self.inputs(block, placement, config)
+            if pasts is not None:
+                pairs = zip(inputs, pasts[index], strict=True)
+                inputs = [dataclasses.replace(own, past=past) for own, past in pairs]
+            carry, records = block.run(carry, scope, inputs, config=config, run=run)
+            kept.append(records)
+        return self.ends.close(carry), kept
+
     def _profile(
         self,
         x: jax.Array,
@@ -257,7 +317,7 @@ class Stack(nnx.Module):
     ) -> tuple[Carry, Taps]:
         measured = []
         for block in self.blocks:
-            inputs = self._layer_inputs(block, placement, config, step, key)
+            inputs = self.inputs(block, placement, config, step, key)
             carry, record = block(carry, scope, inputs, config=config, run=run)
             measured.append(record)
         return carry, jax.tree.map(lambda *v: jnp.concatenate(v), *measured)
@@ -275,22 +335,33 @@ class Stack(nnx.Module):
         if not config.value_residual:
             return scope
         first = self.blocks[0]
-        inputs = self._layer_inputs(first, placement, config, step, None)
+        inputs = self.inputs(first, placement, config, step, None)
         return dataclasses.replace(scope, first_values=first.values(carry, inputs))
 
-    def _layer_inputs(
+    def inputs(
         self,
         block: Block,
         placement: StackPlacement,
         config: ModelConfig,
-        step: jax.Array | None,
-        key: jax.Array | None,
+        step: jax.Array | None = None,
+        key: jax.Array | None = None,
     ) -> list[LayerInputs]:
         """One entry per position of a block's period."""
         return [
             layer_inputs(placement, config, block.plan.layers(position), step, key)
             for position in range(block.plan.period)
         ]
+
+
+def _block(plan: BlockPlan, placement: StackPlacement, config: ModelConfig, stack: str) -> Block:
+    """The layers of a plan, with a leading axis on every weight."""
+    layers = []
+    for position in range(plan.period):
+        layer = Layer(placement.layers[plan.start + position], placement, config)
+        for index, sublayer in enumerate(layer.sublayers):
+            layer.sublayers[index] = _stacked(sublayer, plan.layers(position), stack)
+        layers.append(layer)
+    return Block(plan, layers)
 
 
 def owned(ends: Any, *, stack: str) -> Any:

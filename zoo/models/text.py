@@ -6,12 +6,13 @@ import jax
 import jax.numpy as jnp
 
 from zoo.errors import ConfigError
+from zoo.layers.attention import Scope
 from zoo.layers.embeddings import Embedding
 from zoo.layers.linear import dropout, fold
 from zoo.layers.norms import unit
 from zoo.models.config import ModelConfig
 from zoo.models.heads import Classifier, MaskedLMHead, Pooler, VocabularyHead, mean_of_tokens
-from zoo.models.stack import Measure, Taps, owned
+from zoo.models.stack import Measure, Pasts, Taps, owned
 from zoo.models.tower import Tower, Transformer, text_scope, token_positions
 from zoo.variants.placement import Placement
 
@@ -102,6 +103,18 @@ class TextModel(Transformer, Tower):
             taps=taps,
         )
         return hidden, {self.stack.name: measured}
+
+    def remember(
+        self, input_ids: jax.Array, positions: jax.Array, scope: Scope, pasts: Pasts | None
+    ) -> tuple[jax.Array, Pasts]:
+        """(hidden, what later tokens need) of a text that goes on, see `Stack.remember`."""
+        return self.advance(
+            self.embedding(input_ids, positions),
+            scope,
+            pasts,
+            config=self.config,
+            placement=self.placement.stack(self.stack.name),
+        )
 
     def logits(
         self,

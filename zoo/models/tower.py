@@ -15,7 +15,7 @@ from zoo.layers.linear import Linear, dropout
 from zoo.models.branches import make_relative
 from zoo.models.config import ModelConfig
 from zoo.models.rotary import rotary_turns
-from zoo.models.stack import Measure, Stack, Taps, owned
+from zoo.models.stack import Measure, Pasts, Stack, Taps, owned
 from zoo.variants.placement import Placement, StackPlacement
 from zoo.variants.streams.base import make_norm, normed, slowed, times
 
@@ -28,11 +28,13 @@ class Origin:
         family: its `model_type`.
         folder: where it lay.
         kept: (key, JSON) of its `config.json` that change nothing here, such as labels' names.
+        generation: (key, JSON) of its generation settings.
     """
 
     family: str
     folder: str
     kept: tuple[tuple[str, str], ...] = ()
+    generation: tuple[tuple[str, str], ...] = ()
 
 
 class Transformer(nnx.Module):
@@ -99,12 +101,9 @@ class Tower(nnx.Module):
     ) -> tuple[jax.Array, Taps]:
         """Embeddings float32 to (hidden, taps), both sides [batch, length, d_model]."""
         embedding_key, stack_key = split_key(dropout_key)
-        if scope.offsets is not None and hasattr(self, "relative"):
-            bias = self.relative(scope.offsets, causal=scope.causal)
-            scope = dataclasses.replace(scope, bias=bias)
         x, measured = self.stack(
             self.enter(x, config=config, placement=placement, key=embedding_key),
-            scope,
+            self._biased(scope),
             placement=placement,
             config=config,
             step=step,
@@ -114,6 +113,29 @@ class Tower(nnx.Module):
         if config.final_norm:
             x = normed(self.final_norm, x, placement.final_slot.scale)
         return x, measured
+
+    def advance(
+        self,
+        x: jax.Array,
+        scope: Scope,
+        pasts: Pasts | None,
+        *,
+        config: ModelConfig,
+        placement: StackPlacement,
+    ) -> tuple[jax.Array, Pasts]:
+        """(hidden, what later tokens need): `run` for a text that goes on, see `Stack.remember`."""
+        x = self.enter(x, config=config, placement=placement, key=None)
+        scope = self._biased(scope)
+        x, kept = self.stack.remember(x, scope, pasts, placement=placement, config=config)
+        if config.final_norm:
+            x = normed(self.final_norm, x, placement.final_slot.scale)
+        return x, kept
+
+    def _biased(self, scope: Scope) -> Scope:
+        if scope.offsets is None or not hasattr(self, "relative"):
+            return scope
+        bias = self.relative(scope.offsets, causal=scope.causal)
+        return dataclasses.replace(scope, bias=bias)
 
     def enter(
         self,
@@ -145,6 +167,8 @@ def text_scope(
     causal: bool,
     source: jax.Array | None = None,
     source_mask: jax.Array | None = None,
+    index: jax.Array | None = None,
+    text_positions: jax.Array | None = None,
 ) -> Scope:
     """What each token of a text may see.
 
@@ -154,6 +178,8 @@ def text_scope(
         segment_ids: [batch, length] int32; tokens see their own segment only.
         source, source_mask: what cross-attention reads, [batch, source length, d_model], and
             which of it may be seen.
+        index, text_positions: of a call with a past: which token the one of the call is, and
+            where all tokens stand, [batch, whole length] int32; the mask is of these, too.
     """
     mask = None if attention_mask is None else attention_mask.astype(bool)[:, None, None, :]
     if segment_ids is not None:
@@ -161,7 +187,8 @@ def text_scope(
         mask = same if mask is None else mask & same
     offsets = None
     if config.window is not None or config.relative_buckets is not None:
-        offsets = (positions[:, :, None] - positions[:, None, :])[:, None]
+        others = positions if text_positions is None else text_positions
+        offsets = (positions[:, :, None] - others[:, None, :])[:, None]
     seen = None if source_mask is None else source_mask.astype(bool)[:, None, None, :]
     return Scope(
         causal=causal,
@@ -170,6 +197,7 @@ def text_scope(
         offsets=offsets,
         source=source,
         source_mask=seen,
+        index=index,
     )
 
 

@@ -1,0 +1,96 @@
+"""What a checkpoint of transformers says about generation."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from zoo.decoding.sampling import Sampling
+from zoo.errors import ConfigError
+from zoo.models.tower import Origin, Transformer
+
+# Keys of generation_config.json -> fields of Sampling.
+_FIELDS = {
+    "repetition_penalty": "repetition_penalty",
+    "no_repeat_ngram_size": "no_repeat_ngram_size",
+    "min_new_tokens": "min_new_tokens",
+    "length_penalty": "length_penalty",
+    "early_stopping": "early_stopping",
+    "forced_bos_token_id": "forced_bos_id",
+    "forced_eos_token_id": "forced_eos_id",
+    "bad_words_ids": "bad_words",
+    "suppress_tokens": "suppress_ids",
+    "begin_suppress_tokens": "begin_suppress_ids",
+    "pad_token_id": "pad_id",
+}
+# Keys that would change which token comes, and the values that do not.
+_UNSUPPORTED: dict[str, tuple[Any, ...]] = {
+    "encoder_no_repeat_ngram_size": (None, 0),
+    "encoder_repetition_penalty": (None, 1.0),
+    "sequence_bias": (None,),
+    "guidance_scale": (None, 1.0),
+    "exponential_decay_length_penalty": (None,),
+    "penalty_alpha": (None, 0.0),
+    "force_words_ids": (None,),
+    "constraints": (None,),
+    "num_beam_groups": (None, 1),
+    "stop_strings": (None,),
+    "watermarking_config": (None,),
+}
+_KNOWN = (*_FIELDS, *_UNSUPPORTED, "eos_token_id", "min_length")
+
+
+def kept(settings: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+    """Of a `generation_config.json`, or a `config.json` without one beside it, what is read here,
+    as `Origin` holds it."""
+    return tuple(
+        (name, json.dumps(settings[name])) for name in _KNOWN if settings.get(name) is not None
+    )
+
+
+def with_defaults(
+    sampling: Sampling, model: Transformer, *, begin: int
+) -> tuple[Sampling, tuple[int, ...]]:
+    """Settings with open fields as the model's checkpoint says, and its stop tokens.
+
+    Ids beyond the vocabulary, which some configs have by default, can never come and are left out.
+
+    Args:
+        begin: tokens of the prompt, or of the start token.
+
+    Raises:
+        ConfigError: when the checkpoint asks for what is not supported.
+    """
+    origin: Origin | None = model.origin
+    if origin is None or not sampling.defaults:
+        return sampling, ()
+    said = {name: json.loads(value) for name, value in origin.generation}
+    for name, neutral in _UNSUPPORTED.items():
+        if said.get(name) not in neutral:
+            raise ConfigError(
+                f"the generation settings of {origin.folder} have {name} = {said[name]!r}, which "
+                "is not supported; use Sampling(defaults=False) to generate without them"
+            )
+    rows = model.config.sizes().vocab_size
+    found = {
+        field: _as_ours(field, said[name], rows) for name, field in _FIELDS.items() if name in said
+    }
+    if "min_length" in said and "min_new_tokens" not in said:
+        found["min_new_tokens"] = max(said["min_length"] - begin, 0)
+    for field, value in found.items():
+        if getattr(sampling, field) is None and value is not None:
+            sampling = dataclasses.replace(sampling, **{field: value})
+    ends = said.get("eos_token_id", [])
+    ends = ends if isinstance(ends, list) else [ends]
+    return sampling, tuple(end for end in ends if 0 <= end < rows)
+
+
+def _as_ours(field: str, value: Any, rows: int) -> Any:
+    """Lists of ids as tuples, without those that have no row; a single one as None."""
+    if isinstance(value, list) and value and isinstance(value[0], list):
+        return tuple(tuple(word) for word in value if all(0 <= token < rows for token in word))
+    if isinstance(value, list):
+        return tuple(token for token in value if 0 <= token < rows)
+    return None if field.endswith("_id") and not 0 <= value < rows else value
