@@ -32,6 +32,11 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "grouped": {"num_kv_heads": 1, "qk_norm": True, "attention_softcap": 2.0},
     "rings": {"window": 2, "positions": "rotary"},
     "distances": {"relative_buckets": 4, "relative_max_distance": 6, "positions": "none"},
+    "distances by layer": {
+        "relative_buckets": 4,
+        "relative_max_distance": 6,
+        "relative_per_layer": True,
+    },
     "distances in rings": {"relative_buckets": 4, "relative_max_distance": 6, "window": 3},
     "several turns": {"positions": "rotary", "rotary_pattern": "RLN", "rotary_local_theta": 10.0},
     "rings and all": {"window": 3, "window_pattern": "LG"},

@@ -18,6 +18,8 @@ from zoo.models.tower import Tower, Transformer
 
 # Deeper stacks are scanned: compiling every layer by itself would take longer than it saves.
 _MOST_UNROLLED = 48
+# Bytes up to which a stacked weight is sooner copied than looked into.
+_LARGE = 2**22
 # More than a stacked weight has layers; a leaf's number times this, and a layer's, tag its parts.
 _TAGS = 2**20
 
@@ -52,7 +54,7 @@ def target(model: Transformer) -> Tower:
 def prepared(model: Transformer) -> tuple[Structure, list[Any]]:
     """The parts of a model that computes the same with layers that are not stacked.
 
-    On a CPU no weight is copied: one layer's part of a stacked array is an array in its place.
+    On a CPU no large weight is copied: one layer's part of a stacked array is an array in place.
     """
     structure, leaves = split(model)
     _, stack = model.placement.stacks[-1]
@@ -60,7 +62,7 @@ def prepared(model: Transformer) -> tuple[Structure, list[Any]]:
         return structure, leaves
     lengths = tuple(leaf.shape[0] if leaf.ndim else None for leaf in leaves)
     structure, sources = _unrolled(structure, lengths)
-    parts = {leaf: _parts(leaves[leaf]) for leaf, repeat in sources if repeat is not None}
+    parts = _parts({leaf: leaves[leaf] for leaf, repeat in sources if repeat is not None})
     chosen = [leaves[leaf] if repeat is None else parts[leaf][repeat] for leaf, repeat in sources]
     return structure, jax.device_put(chosen, may_alias=True)
 
@@ -92,16 +94,27 @@ def _unrolled(
     return whole, sources
 
 
-def _parts(stacked: jax.Array) -> Sequence[Any]:
-    """[layers, ...] as that many arrays of [1, ...]."""
-    devices = stacked.devices()
-    if len(devices) == 1 and next(iter(devices)).platform == "cpu":
-        array = np.asarray(stacked)
-        return [array[layer : layer + 1] for layer in range(len(array))]
-    parts: Sequence[Any] = _sliced(stacked)
-    return parts
+def _parts(stacked: dict[int, jax.Array]) -> dict[int, Sequence[Any]]:
+    """Arrays of [layers, ...], each as that many of [1, ...]."""
+    in_place = {leaf: array for leaf, array in stacked.items() if _lies_here(array)}
+    copied = {leaf: array for leaf, array in stacked.items() if leaf not in in_place}
+    views = {leaf: np.asarray(array) for leaf, array in in_place.items()}
+    return _sliced(copied) | {
+        leaf: [array[layer : layer + 1] for layer in range(len(array))]
+        for leaf, array in views.items()
+    }
+
+
+def _lies_here(array: jax.Array) -> bool:
+    """Whether parts of an array can be used in place, and are worth the handling of each."""
+    devices = array.devices()
+    here = len(devices) == 1 and next(iter(devices)).platform == "cpu"
+    return here and array.nbytes > _LARGE
 
 
 @jax.jit
-def _sliced(stacked: jax.Array) -> list[jax.Array]:
-    return [stacked[layer : layer + 1] for layer in range(len(stacked))]
+def _sliced(stacked: dict[int, jax.Array]) -> dict[int, Sequence[jax.Array]]:
+    return {
+        leaf: [array[layer : layer + 1] for layer in range(len(array))]
+        for leaf, array in stacked.items()
+    }
