@@ -88,7 +88,10 @@ IMPOSSIBLE: list[tuple[dict[str, Any], str]] = [
     ({"architecture": "vision", "max_length": 9}, "its images have 65 places"),
     ({"architecture": "vision", "positions": "rotary"}, "positions = 'rotary'"),
     ({"architecture": "vision", "tie_embeddings": True}, "tie_embeddings = True"),
-    ({"type_vocab_size": 2}, "type_vocab_size = 2: only an encoder"),
+    (
+        {"type_vocab_size": 2, "architecture": "vision"},
+        "type_vocab_size = 2: only a model of one text",
+    ),
     ({"architecture": "encoder", "pooler": "tanh", "pooling": "mean"}, "pooler = 'tanh'"),
     ({"architecture": "encoder", "pooler": "tanh"}, "pooler = 'tanh' with head = 'masked_lm'"),
     ({"architecture": "vision", "patch_size": 0}, "patch_size = 0: must be at least 1"),

@@ -189,16 +189,17 @@ def _check_architecture(config: ModelConfig) -> None:
                 f"{field} = {getattr(config, field)}: only a model of one text stack has it; "
                 "leave it out"
             )
-    if config.pooler and (architecture != "encoder" or config.pooling != "first"):
+    if config.pooler and (architecture not in ("encoder", "vision") or config.pooling != "first"):
         raise ConfigError(
             f"pooler = {config.pooler!r}: it stands on the first token of an encoder; use "
-            "architecture = 'encoder' and pooling = 'first', or pooler = None"
+            "architecture = 'encoder' or 'vision' and pooling = 'first', or pooler = None"
         )
     head = config.head or HEADS[architecture][0]
-    if config.pooler and head not in ("sequence_classification", "none"):
+    poolable = ("sequence_classification", "image_classification", "none")
+    if config.pooler and head not in poolable:
         raise ConfigError(
             f"pooler = {config.pooler!r} with head = {head!r}, which reads every token: use "
-            "head = 'sequence_classification' or 'none', or pooler = None"
+            f"head = {choices(map(repr, poolable))}, or pooler = None"
         )
     if vision:
         places = config.sizes().max_length

@@ -12,7 +12,7 @@ from zoo.layers.attention import Scope
 from zoo.layers.linear import Linear
 from zoo.layers.positions import sinusoidal
 from zoo.models.config import ModelConfig
-from zoo.models.heads import Classifier
+from zoo.models.heads import Classifier, Pooler
 from zoo.models.stack import Measure, Taps, owned
 from zoo.models.tower import Tower, Transformer, counted
 from zoo.variants.placement import Placement
@@ -69,6 +69,8 @@ class VisionModel(Transformer, Tower):
         ((name, stack),) = placement.stacks
         self.embedding = owned(PatchEmbedding(config), stack=name)
         super().__init__(config, stack, name=name)
+        if config.pooler:
+            self.pooler = owned(Pooler(config.d_model, config.pooler), stack=name)
         if config.head == "image_classification":
             self.head = owned(Classifier(config, config.sizes().num_labels), stack=name)
 
@@ -120,5 +122,10 @@ class VisionModel(Transformer, Tower):
         """[batch, patches (+ 1), d_model] to [batch, labels]; without a head, `hidden`."""
         if self.config.head != "image_classification":
             return hidden
-        first = self.config.pooling == "first"
-        return self.head(hidden[:, 0] if first else jnp.mean(hidden, axis=1))
+        return self.head(self.pooled(hidden))
+
+    def pooled(self, hidden: jax.Array) -> jax.Array:
+        """One vector for each image, [batch, d_model]: the class token's, or the mean."""
+        if self.config.pooling == "mean":
+            return jnp.mean(hidden, axis=1)
+        return self.pooler(hidden[:, 0]) if self.config.pooler else hidden[:, 0]
