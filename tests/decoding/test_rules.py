@@ -18,7 +18,6 @@ from tests.test_decoding import PROMPT, tiny
 from zoo.decoding import Sampling, generate
 from zoo.decoding.rules import narrowed, ruled, settle
 from zoo.errors import ConfigError
-from zoo.models.tower import Origin
 
 
 @functools.partial(jax.jit, static_argnames="rules")
@@ -92,8 +91,7 @@ def test_tokens_are_handed_out_as_they_come() -> None:
 
 def said(model: Any, **settings: Any) -> Any:
     """The model as if it came from a checkpoint with these generation settings."""
-    generation = tuple((name, json.dumps(value)) for name, value in settings.items())
-    model.origin = Origin("llama", "folder", generation=generation)
+    model.generation = tuple((name, json.dumps(value)) for name, value in settings.items())
     return model
 
 

@@ -123,7 +123,7 @@ def test_an_answer_reads_a_source_as_in_training_and_is_shown_without_special_to
     with pytest.raises(SystemExit) as stop:
         main(["generate", "--from", config.workdir, "--prompt", "on"])
     assert stop.value.code == 0
-    assert (given["prompt"], given["eos_id"]) == ([[*b"on", 257]], 257)
+    assert (given["prompt"], given["eos_id"]) == ([[*b"on", 257]], (257,))
     assert capsys.readouterr().out == "no\n"
 
 

@@ -4,27 +4,52 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
 from zoo.cli.flags import parse
 from zoo.errors import ConfigError
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import numpy as np
+
+    from zoo.data.tokenizers import Tokenizer
+    from zoo.models.tower import Transformer
+
 
 @dataclasses.dataclass(frozen=True)
 class GenerateOptions:
-    """Continue a prompt with a trained decoder, and print both; or print what a trained
-    encoder-decoder answers to it, up to its end token."""
+    """Continue a prompt with a decoder, and print both as the text goes on; or print what an
+    encoder-decoder answers to it. Tokens that a Hugging Face checkpoint forbids, forces or ends
+    with are kept to.
+
+        zoo generate --from runs/a --prompt "Once upon" --temperature 0.8 --top-p 0.95
+        zoo generate --from Helsinki-NLP/opus-mt-en-de --prompt "Good morning" --num-beams 4
+    """
 
     from_: Annotated[str, tyro.conf.arg(name="from")]
-    """The workdir of a run; its newest checkpoint is used."""
+    """A workdir (its newest checkpoint), or a folder or repo id of a checkpoint."""
     prompt: str
     """The text to go on from, or the source."""
     max_new_tokens: int = 256
     """Tokens to write, at most."""
     temperature: float = 0.0
     """0 takes the likeliest token each time; 1 draws as the model says."""
+    top_k: int | None = None
+    """Draw from the k likeliest tokens only."""
+    top_p: float | None = None
+    """Draw from the likeliest tokens that together have this probability."""
+    min_p: float | None = None
+    """Draw from tokens of at least this share of the likeliest one's probability."""
+    repetition_penalty: float | None = None
+    """Above 1, tokens that are in the text already become less likely."""
+    num_beams: int = 1
+    """Beams of a search for the likeliest text, printed when it has ended."""
+    length_penalty: float | None = None
+    """Power of the length that a beam's log-probability is divided by; default 1."""
     seed: int = 0
     """Of the draw, with a temperature above 0."""
 
@@ -39,33 +64,94 @@ def run(args: Sequence[str]) -> int:
     import jax.numpy as jnp
     import numpy as np
 
-    from zoo.checkpoints.pretrained import load_pretrained, read_config
-    from zoo.data.tokenizers import load_tokenizer, vocabulary
-    from zoo.decoding import generate
-    from zoo.tasks import TASKS
-    from zoo.training.config import from_dict
+    from zoo.data.tokenizers import load_tokenizer
+    from zoo.decoding import Sampling, generate
+    from zoo.hf.files import locate
+    from zoo.hf.pretrained import load_pretrained
 
-    model = load_pretrained(options.from_)
-    tokenizer = load_tokenizer(options.from_)
-    prompt = tokenizer.encode(options.prompt.encode("utf-8", "surrogateescape"))
-    end = None
-    if model.config.architecture == "encoder_decoder":
-        # As in training: the source has an end token, and what answers it stops with one.
-        task = TASKS[from_dict(read_config(options.from_)).task]
-        end = vocabulary(tokenizer, task.needs).end
-        prompt = np.append(prompt, end)
-    (written,) = generate(
+    folder = locate(options.from_)
+    model, tokenizer = load_pretrained(folder), load_tokenizer(folder)
+    prompt, ends = _prompt(folder, model, tokenizer, options.prompt)
+    shared = {field.name for field in dataclasses.fields(Sampling)} & vars(options).keys()
+    pairs = model.config.architecture == "encoder_decoder"
+    printer = _Printer(tokenizer, ends, [] if pairs else prompt.tolist())
+    streams = options.num_beams == 1
+    written = generate(
         model,
         jnp.asarray(prompt, jnp.int32)[None],
         max_new_tokens=options.max_new_tokens,
         temperature=options.temperature,
         key=jax.random.key(options.seed),
-        eos_id=end,
+        eos_id=ends,
+        sampling=Sampling(**{name: getattr(options, name) for name in shared}),
+        on_tokens=(lambda new: printer.add(new.tolist())) if streams else None,
     )
-    text = np.asarray(written)
-    if end is not None:
-        # Behind the start token, and before the end.
-        text = text[1:]
-        text = text[np.cumsum(text == end) == 0]
-    print(tokenizer.decode(text))
+    printer.finish(np.asarray(written)[0, 1 if pairs else len(prompt) :].tolist())
     return 0
+
+
+def _prompt(
+    folder: Path, model: Transformer, tokenizer: Tokenizer, text: str
+) -> tuple[np.ndarray, tuple[int, ...]]:
+    """The prompt's tokens, and those that end what follows."""
+    import numpy as np
+
+    from zoo.checkpoints.pretrained import read_config
+    from zoo.data.tokenizers import vocabulary
+    from zoo.decoding import Sampling
+    from zoo.decoding.defaults import with_defaults
+    from zoo.hf import own
+    from zoo.hf.files import is_workdir, read_json
+    from zoo.tasks import TASKS
+    from zoo.training.config import from_dict
+
+    tokens = tokenizer.encode(text.encode("utf-8", "surrogateescape"))
+    pairs, config = (
+        model.config.architecture == "encoder_decoder",
+        read_json(folder / "config.json"),
+    )
+    _, ends = with_defaults(Sampling(), model, begin=1)
+    if is_workdir(config):
+        end = tokenizer.eos_id
+        if pairs:
+            end = vocabulary(tokenizer, TASKS[from_dict(read_config(folder)).task].needs).end
+        ends = () if end is None else (end,)
+    if is_workdir(config) or config.get("model_type") == own.MODEL_TYPE:
+        # As in training: a source has the end token, a prompt has none.
+        return np.asarray([*tokens, *(ends[:1] if pairs else ())], np.int32), ends
+    # What a tokenizer puts behind a text would end it for a decoder.
+    before, after = tokenizer.frame
+    return np.asarray([*before, *tokens, *(after if pairs else ())], np.int32), ends
+
+
+class _Printer:
+    """Prints a text as its tokens come, up to one that ends it and without special ones."""
+
+    def __init__(self, tokenizer: Tokenizer, ends: tuple[int, ...], prompt: list[int]) -> None:
+        self.tokenizer, self.ends = tokenizer, ends
+        self.hidden = {*tokenizer.special_ids, *ends}
+        self.prompt, self.new, self.shown = prompt, list[int](), ""
+        self._show()
+
+    def add(self, tokens: list[int]) -> None:
+        self.new += tokens
+        self._show()
+
+    def finish(self, new: list[int]) -> None:
+        """Print what is left of all new tokens, and end the line."""
+        self.new = new
+        self._show(whole=True)
+        print(flush=True)
+
+    def _show(self, *, whole: bool = False) -> None:
+        stop = next((i for i, token in enumerate(self.new) if token in self.ends), len(self.new))
+        kept = [token for token in self.prompt + self.new[:stop] if token not in self.hidden]
+        text = self.tokenizer.decode(kept)
+        # The last character may have only some of its bytes yet.
+        text = text if whole else text.rstrip("\N{REPLACEMENT CHARACTER}")
+        if text.startswith(self.shown):
+            print(text[len(self.shown) :], end="", flush=True)
+            self.shown = text
+        elif whole:
+            # A tokenizer that decodes earlier tokens otherwise once later ones are there.
+            print(f"\n{text}", end="", flush=True)

@@ -9,7 +9,7 @@ from typing import Any
 
 from zoo.decoding.sampling import Sampling
 from zoo.errors import ConfigError
-from zoo.models.tower import Origin, Transformer
+from zoo.models.tower import Transformer
 
 # Keys of generation_config.json -> fields of Sampling.
 _FIELDS = {
@@ -44,7 +44,7 @@ _KNOWN = (*_FIELDS, *_UNSUPPORTED, "eos_token_id", "min_length")
 
 def kept(settings: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
     """Of a `generation_config.json`, or a `config.json` without one beside it, what is read here,
-    as `Origin` holds it."""
+    as a model holds it."""
     return tuple(
         (name, json.dumps(settings[name])) for name in _KNOWN if settings.get(name) is not None
     )
@@ -63,15 +63,14 @@ def with_defaults(
     Raises:
         ConfigError: when the checkpoint asks for what is not supported.
     """
-    origin: Origin | None = model.origin
-    if origin is None or not sampling.defaults:
+    if not sampling.defaults:
         return sampling, ()
-    said = {name: json.loads(value) for name, value in origin.generation}
+    said = {name: json.loads(value) for name, value in model.generation}
     for name, neutral in _UNSUPPORTED.items():
         if said.get(name) not in neutral:
             raise ConfigError(
-                f"the generation settings of {origin.folder} have {name} = {said[name]!r}, which "
-                "is not supported; use Sampling(defaults=False) to generate without them"
+                f"the checkpoint's generation settings have {name} = {said[name]!r}, which is not "
+                "supported; use Sampling(defaults=False) to generate without them"
             )
     rows = model.config.sizes().vocab_size
     found = {

@@ -38,9 +38,9 @@ class Structure:
 
 def split(model: Transformer) -> tuple[Structure, list[Any]]:
     """A model in parts. Where it was loaded from is left out: it computes nothing."""
-    origin, model.origin = model.origin, None
+    loaded, model.origin, model.generation = (model.origin, model.generation), None, ()
     graphdef, state = nnx.split(model)
-    model.origin = origin
+    model.origin, model.generation = loaded
     leaves, treedef = jax.tree.flatten(state)
     return Structure(graphdef, treedef), leaves
 

@@ -74,7 +74,9 @@ def load_pretrained(
     if step is not None:
         raise ConfigError(f"step = {step}: {folder} is no workdir of zoo train; leave it out")
     if config.get("model_type") == own.MODEL_TYPE:
-        return own.load(local, config, head, num_labels, dtype, sharding)
+        model = own.load(local, config, head, num_labels, dtype, sharding)
+        model.generation = _generation(local, config)
+        return model
     if "model_type" not in config:
         raise CheckpointError(
             f"{local / 'config.json'} has no model_type, which checkpoints of transformers have, "
@@ -173,10 +175,14 @@ def _loaded(
 ) -> Transformer:
     """A declared model with the weights of a folder."""
     bound = weight.bind(model, _parameters(family, model, tensors, sharding, seed))
-    file = folder / "generation_config.json"
-    generation = generation_defaults.kept(read_json(file) if file.is_file() else config)
-    bound.origin = Origin(family.name, str(folder), _carried(family, config), generation)
+    bound.origin = Origin(family.name, str(folder), _carried(family, config))
+    bound.generation = _generation(folder, config)
     return bound
+
+
+def _generation(folder: Path, config: dict[str, Any]) -> tuple[tuple[str, str], ...]:
+    file = folder / "generation_config.json"
+    return generation_defaults.kept(read_json(file) if file.is_file() else config)
 
 
 def _head(family: Family, config: dict[str, Any], folder: Path) -> Head:

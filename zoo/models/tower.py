@@ -28,13 +28,11 @@ class Origin:
         family: its `model_type`.
         folder: where it lay.
         kept: (key, JSON) of its `config.json` that change nothing here, such as labels' names.
-        generation: (key, JSON) of its generation settings.
     """
 
     family: str
     folder: str
     kept: tuple[tuple[str, str], ...] = ()
-    generation: tuple[tuple[str, str], ...] = ()
 
 
 class Transformer(nnx.Module):
@@ -46,6 +44,7 @@ class Transformer(nnx.Module):
         config: resolved.
         placement: what the variant came to at this depth; no name is looked up again.
         origin: where it was loaded from, if it was.
+        generation: (key, JSON) of the generation settings it was loaded with.
         measure: with the arguments of a call and `taps`, (hidden, taps by stack): each tap is
             [layers, sublayers, ...], see `streams.Tap`.
         logits: the head on `hidden`.
@@ -54,6 +53,7 @@ class Transformer(nnx.Module):
     config: ModelConfig
     placement: Placement
     origin: Origin | None = None
+    generation: tuple[tuple[str, str], ...] = ()
     measure: Callable[..., tuple[jax.Array, dict[str, Taps]]]
     logits: Callable[..., jax.Array]
 
