@@ -54,6 +54,15 @@ def test_a_folder_with_mean_pooling_and_a_norm_gives_unit_vectors(folder: Path) 
     np.testing.assert_allclose(model(IDS, MASK), expected, atol=1e-6)
 
 
+def test_a_folder_may_name_the_class_that_its_trunk_was_trained_with(folder: Path) -> None:
+    list_modules(folder, ["Transformer", "Pooling"], {"mean_tokens": True})
+    expected = zoo.load_pretrained(folder)(IDS, MASK)
+    config = json.loads((folder / "config.json").read_text())
+    config["architectures"] = ["BertForMaskedLM"]
+    (folder / "config.json").write_text(json.dumps(config))
+    np.testing.assert_array_equal(zoo.load_pretrained(folder)(IDS, MASK), expected)
+
+
 def test_without_a_norm_vectors_keep_their_length(folder: Path) -> None:
     expected = by_hand(folder)
     list_modules(folder, ["Transformer", "Pooling"], {"mean_tokens": True})

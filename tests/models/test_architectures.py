@@ -95,6 +95,8 @@ CASES: dict[str, dict[str, Any]] = {
         "relative_max_distance": 4,
         "tie_embeddings": True,
         "embedding_norm": True,
+        "activation": "relu",
+        "head_activation": "gelu",
     },
     "vit": {
         "architecture": "vision",

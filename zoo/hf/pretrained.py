@@ -187,7 +187,9 @@ def _generation(folder: Path, config: dict[str, Any]) -> tuple[tuple[str, str], 
 
 def _head(family: Family, config: dict[str, Any], folder: Path) -> Head:
     own = family.head(config)
-    return "sentence_embedding" if own == "none" and sentence.is_sentence_encoder(folder) else own
+    # Many such folders name the class that their trunk was trained with before.
+    trunk = own in ("none", "masked_lm")
+    return "sentence_embedding" if trunk and sentence.is_sentence_encoder(folder) else own
 
 
 def _labels(config: dict[str, Any], head: Head, num_labels: int | None) -> dict[str, Any]:

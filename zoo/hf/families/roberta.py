@@ -35,12 +35,17 @@ def positions(*, pad: int, longest: int = 512) -> Rule:
     return Rule({"max_position_embeddings": longest, "pad_token_id": pad}, read, write)
 
 
-_LM_HEAD = {
+LM_HEAD = {
     **linear("head/dense", "lm_head.dense"),
     **norm("head/norm", "lm_head.layer_norm"),
     **linear("head/vocabulary", "lm_head.decoder"),
     **tensor("head/vocabulary/bias", "lm_head.bias"),
 }
+TIED = {
+    "lm_head.decoder.weight": "embeddings.word_embeddings.weight",
+    "lm_head.decoder.bias": "lm_head.bias",
+}
+OWN_BIAS = Where("tie_embeddings", False, tensor("head/vocabulary/bias", "lm_head.decoder.bias"))
 
 
 def _family(name: str, prefix: str) -> Family:
@@ -61,8 +66,8 @@ def _family(name: str, prefix: str) -> Family:
         prefix="roberta.",
         weights={**TRUNK, **linear("pooler/dense", "pooler.dense")},
         heads={
-            "masked_lm": _LM_HEAD,
-            "language_model": _LM_HEAD,
+            "masked_lm": LM_HEAD,
+            "language_model": LM_HEAD,
             "sequence_classification": {
                 **linear("pooler/dense", "classifier.dense"),
                 **linear("head/linear", "classifier.out_proj"),
@@ -77,13 +82,8 @@ def _family(name: str, prefix: str) -> Family:
         },
         by_tensor=(ByTensor("none", "pooler.dense.weight", "pooler", "tanh", None),),
         ignored=("embeddings.position_ids",),
-        tied={
-            "lm_head.decoder.weight": "embeddings.word_embeddings.weight",
-            "lm_head.decoder.bias": "lm_head.bias",
-        },
-        where=(
-            Where("tie_embeddings", False, tensor("head/vocabulary/bias", "lm_head.decoder.bias")),
-        ),
+        tied=TIED,
+        where=(OWN_BIAS,),
     )
 
 
