@@ -100,6 +100,11 @@ RELEASED: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
         {"window": 4096, "window_pattern": "LLLG", "rotary_pattern": "RRRN"},
     ),
     (
+        "gpt_neox",
+        {"rotary_emb_base": 10000, "rotary_pct": 0.25, "use_parallel_residual": True},
+        {"rotary_fraction": 0.25, "layout": "parallel", "parallel_norms": "separate"},
+    ),
+    (
         "granite",
         {
             "attention_multiplier": 0.015625,
@@ -141,7 +146,7 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
     ("smollm3", {"no_rope_layers": [2] * 36}, "no_rope_layers"),
     ("olmo", {"clip_qkv": 8.0}, "clip_qkv = 8.0"),
     ("stablelm", {"qk_layernorm": True}, "qk_layernorm = True"),
-    ("gpt_neox", {}, "use_parallel_residual = True"),
+    ("gpt_neox", {"is_decoder": True}, "is_decoder = True"),
     ("gptj", {"rotary_dim": None}, "rotary_dim = None"),
     ("codegen", {"n_head": 6, "n_embd": 24, "rotary_dim": 4}, "n_head = 6"),
 ]

@@ -125,6 +125,12 @@ CASES: dict[str, dict[str, Any]] = {
         "value_residual": True,
         "qk_norm": True,
     },
+    "two norms": {
+        "layout": "parallel",
+        "parallel_norms": "separate",
+        "variant": "pre_norm",
+        "value_residual": True,
+    },
     "capped": {
         "variant": "mix_norm(fraction=0.5)",
         "attention_softcap": 0.7,
@@ -282,16 +288,19 @@ def tower(
     layers = cut(params["stack"]["blocks"], weights["stack"]["blocks"], len(placement.layers))
     for layer, (sites, own) in enumerate(zip(placement.layers, layers, strict=True)):
         for site, part in zip(sites, own, strict=True):
-            slots, f = part["residual"], part["branch"]
-            y = norm(x, slots["norm_in"], config) if site.norm_in else x
+            slots, f = part.get("residual", {}), part["branch"]
+            apart = config.parallel_norms == "separate"
+            y = norm(x, slots["norm_in"], config) if site.norm_in and not apart else x
             match site.sublayer:
                 case "mlp":
                     branch = mlp_by_hand(y, f, config)
                 case "cross_attention":
                     branch = attention(site.sublayer, y, f, source_seen, source, layer)
                 case "parallel":
+                    for_mlp = norm(x, f["mlp_norm"], config) if apart else y
+                    y = norm(x, f["attention_norm"], config) if apart else y
                     branch = attention(site.sublayer, y, f["attention"], seen, None, layer)
-                    branch = branch + mlp_by_hand(y, f["mlp"], config)
+                    branch = branch + mlp_by_hand(for_mlp, f["mlp"], config)
                 case _:
                     branch = attention(site.sublayer, y, f, seen, None, layer)
             x = site.skip.value * x + site.branch.value * branch

@@ -58,6 +58,11 @@ IMPOSSIBLE: list[tuple[dict[str, Any], str]] = [
         {**ROTARY, "rotary_scaling": "yarn(factor=2.0, length=8, slow=9.0, fast=3.0)"},
         "slow = 9.0 must be below fast = 3.0",
     ),
+    ({"parallel_norms": "separate"}, "parallel_norms = 'separate' with layout = 'sequential'"),
+    (
+        {"parallel_norms": "separate", "layout": "parallel", "variant": "deep_norm"},
+        "deep_norm has no plain norm on what its branches read",
+    ),
     ({"embedding_std": 0.0}, "embedding_std = 0.0"),
     ({"window": 4, "window_pattern": "LX"}, "window_pattern = 'LX'"),
     ({"window": 4, "window_pattern": ""}, "window_pattern = ''"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import jax
@@ -15,34 +16,57 @@ from zoo.layers.past import Past
 from zoo.layers.relative import RelativeBias
 from zoo.models.config import ModelConfig
 from zoo.variants.placement import Multiplier, Site
-from zoo.variants.streams.base import filled
+from zoo.variants.streams.base import filled, make_norm
 
 
 class ParallelBranch(nnx.Module):
-    """Attention and MLP of the same input, added (GPT-J; PaLM, 2204.02311, section 2)."""
+    """Attention and MLP of the same input, added (GPT-J; PaLM, 2204.02311, section 2).
+
+    With separate norms each reads its own norm of x (GPT-NeoX, 2204.06745, section 2.1), which
+    then stands here instead of the one that the site has for both.
+    """
 
     def __init__(self, site: Site, config: ModelConfig) -> None:
         self.attention = _attention(site, config)
         self.mlp = _mlp(site, config)
+        if config.parallel_norms == "separate" and site.norm_in is not None:
+            slot, norm = site.norm_in, config.norm_spec()
+            self.attention_norm = make_norm(slot, "norm_in", config.d_model, norm)
+            self.mlp_norm = make_norm(slot, "norm_in", config.d_model, norm)
 
     def __call__(self, x: jax.Array, scope: Scope, **settings: Any) -> jax.Array:
         """[batch, length, d_model] to the same shape; settings as of `Attention`."""
-        return self.attention(x, scope, **settings) + self.mlp(x)
+        return self.attention(self._attended(x), scope, **settings) + self._mapped(x)
 
     def remember(
         self, x: jax.Array, scope: Scope, past: Past | None, **settings: Any
     ) -> tuple[jax.Array, Past]:
         """As that of the attention."""
-        mixed, past = self.attention.remember(x, scope, past, **settings)
-        return mixed + self.mlp(x), past
+        mixed, past = self.attention.remember(self._attended(x), scope, past, **settings)
+        return mixed + self._mapped(x), past
 
     def weights(self, x: jax.Array, scope: Scope, **settings: Any) -> jax.Array:
         """Those of the attention."""
-        return self.attention.weights(x, scope, **settings)
+        return self.attention.weights(self._attended(x), scope, **settings)
 
     def values(self, x: jax.Array) -> jax.Array:
         """Those of the attention."""
-        return self.attention.values(x)
+        return self.attention.values(self._attended(x))
+
+    def _attended(self, x: jax.Array) -> jax.Array:
+        """What attention reads."""
+        return self.attention_norm(x) if hasattr(self, "attention_norm") else x
+
+    def _mapped(self, x: jax.Array) -> jax.Array:
+        """The MLP's part."""
+        return self.mlp(self.mlp_norm(x) if hasattr(self, "mlp_norm") else x)
+
+
+def outside(site: Site, config: ModelConfig) -> Site:
+    """What is left of a site around its branch."""
+    if site.sublayer != "parallel" or config.parallel_norms == "shared":
+        return site
+    return dataclasses.replace(site, norm_in=None)
 
 
 def make_branch(site: Site, config: ModelConfig) -> Attention | MLP | ParallelBranch:

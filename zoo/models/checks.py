@@ -178,6 +178,11 @@ def _check_architecture(config: ModelConfig) -> None:
         )
     if start is not None and not 0 <= start < vocabulary:
         raise ConfigError(f"decoder_start_id = {start}; ids run from 0 to {vocabulary - 1}")
+    if config.parallel_norms == "separate" and config.layout != "parallel":
+        raise ConfigError(
+            f"parallel_norms = 'separate' with layout = {config.layout!r}, whose sublayers have "
+            "norms of their own; use layout = 'parallel', or leave it out"
+        )
     if config.layout == "parallel" and pairs:
         raise ConfigError(
             "layout = 'parallel' with architecture = 'encoder_decoder': cross-attention stands "

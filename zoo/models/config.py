@@ -103,6 +103,8 @@ class ModelConfig:
     """Channels of the images, which stand last."""
     layout: Layout = "sequential"
     """parallel: attention and MLP read the same input and are added together (GPT-J, PaLM)."""
+    parallel_norms: Literal["shared", "separate"] = "shared"
+    """In a parallel layer: one norm before attention and MLP, or one for each (GPT-NeoX)."""
     num_heads: int = 4
     """Query heads."""
     num_kv_heads: int | None = None

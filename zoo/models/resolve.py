@@ -38,6 +38,11 @@ def resolve(config: ModelConfig, placement: Placement | None = None) -> ModelCon
                 f"num_layers = {depth}: this placement of {name} has "
                 f"{len(stack.layers)} layers; use that"
             )
+    if config.parallel_norms == "separate" and not _separable(placement):
+        raise ConfigError(
+            f"parallel_norms = 'separate': {name} has no plain norm on what its branches read; "
+            "leave it out"
+        )
     qk_norm = _qk_norm(config, placement, name)
     if config.qk_norm_over != "head" and not qk_norm:
         raise ConfigError(
@@ -87,6 +92,16 @@ def place(config: ModelConfig, variant: Variant | None = None) -> Placement:
         num_heads=config.num_heads,
         head_dim=config.sizes().head_dim,
         layout=config.layout,
+    )
+
+
+def _separable(placement: Placement) -> bool:
+    """Whether nothing but the branch reads what norm_in gives, and as it is."""
+    sites = [site for _, stack in placement.stacks for layer in stack.layers for site in layer]
+    plain = all(stack.stream == "plain" for _, stack in placement.stacks)
+    return plain and all(
+        site.norm_in is not None and site.norm_in.scale == 1.0 and not site.skip_normed
+        for site in sites
     )
 
 

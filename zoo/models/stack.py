@@ -14,7 +14,7 @@ from jax.ad_checkpoint import checkpoint_name
 from zoo.layers import weight
 from zoo.layers.attention import Scope
 from zoo.layers.linear import dropout, fold
-from zoo.models.branches import make_branch
+from zoo.models.branches import make_branch, outside
 from zoo.models.config import ModelConfig
 from zoo.models.inputs import LayerInputs, combine, layer_inputs, partition
 from zoo.models.planner import BlockPlan, plan
@@ -40,7 +40,9 @@ class Sublayer(nnx.Module):
         self.kind = site.sublayer
         self.dropout = config.dropout
         access = STREAMS[placement.stream].site
-        self.residual: Any = access(site, placement, config.d_model, config.norm_spec())
+        self.residual: Any = access(
+            outside(site, config), placement, config.d_model, config.norm_spec()
+        )
         self.branch: Any = make_branch(site, config)
 
     def __call__(

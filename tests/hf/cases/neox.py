@@ -15,7 +15,10 @@ SIZES = {
 }
 NEOX = {**SIZES, "use_parallel_residual": False}
 CASES = {
-    "gpt_neox": Case("GPTNeoXForCausalLM", NEOX, generates=True),
+    "gpt_neox": Case("GPTNeoXForCausalLM", SIZES, generates=True),
+    "gpt_neox_body": Case(
+        "GPTNeoXModel", {**SIZES, "attention_bias": False, "layer_norm_eps": 1e-2}
+    ),
     "gpt_neox_unbiased": Case(
         "GPTNeoXForCausalLM",
         {
@@ -33,7 +36,7 @@ CASES = {
         },
         generates=True,
     ),
-    "gpt_neox_token": Case("GPTNeoXForTokenClassification", {**NEOX, "num_labels": 3}),
+    "gpt_neox_token": Case("GPTNeoXForTokenClassification", {**SIZES, "num_labels": 3}),
     "gpt_neox_sequence": Case("GPTNeoXForSequenceClassification", {**NEOX, "num_labels": 3}),
     "persimmon": Case("PersimmonForCausalLM", SIZES, generates=True),
     "persimmon_plain": Case("PersimmonModel", {**SIZES, "qk_layernorm": False}),

@@ -1,14 +1,23 @@
-"""GPT-NeoX (2204.06745) where its layers are sequential, and Persimmon: layer norms, biases, and
-queries, keys and values of each head side by side in one matrix."""
+"""GPT-NeoX (2204.06745) and Persimmon: layer norms, biases, and queries, keys and values of each
+head side by side in one matrix."""
 
 from __future__ import annotations
 
 import dataclasses
 from typing import Any
 
-from zoo.hf.families.llama import FIELDS, HEAD_FIELDS, HEADS, IGNORED_KEYS, TIED, classes, sizes
+from zoo.hf.families.llama import (
+    FIELDS,
+    HEAD_FIELDS,
+    HEADS,
+    IGNORED_KEYS,
+    TIED,
+    classes,
+    parallel,
+    sizes,
+)
 from zoo.hf.family import Family
-from zoo.hf.keys import Fixed, Key
+from zoo.hf.keys import Fixed, Key, Rule, Settings
 from zoo.hf.rotary import rotary
 from zoo.hf.weights import Array, Map, linear, norm, tensor
 from zoo.models.config import ModelConfig
@@ -54,11 +63,24 @@ def _layers(layer: str, attention: str) -> Map:
     }
 
 
+def _layout(theirs: Settings) -> Settings:
+    """Side by side, attention and MLP have a norm each."""
+    if theirs["use_parallel_residual"]:
+        return {"layout": "parallel", "parallel_norms": "separate"}
+    return {"layout": "sequential"}
+
+
+def _parallel(ours: Settings) -> Settings:
+    return {"use_parallel_residual": ours["layout"] == "parallel"}
+
+
 def _keys(**defaults: Any) -> tuple[Key, ...]:
     """Sizes of layers that have as many key heads as query heads and whole heads' width."""
     shared = sizes(_NAMES, rms_norm_eps=1e-5, **defaults)
     return tuple(key for key in shared if key.field not in ("num_kv_heads", "head_dim"))
 
+
+_NEOX = _layers("layers.{}", "attention")
 
 FAMILIES = (
     Family(
@@ -77,8 +99,7 @@ FAMILIES = (
             rotary(theta=10000.0, fraction=0.25, names=("rotary_emb_base", "rotary_pct")),
             Key("attention_bias", "attention_bias", True, {True: "all", False: "none"}),
             Key("hidden_dropout", "dropout", 0.0, also=("embedding_dropout",)),
-            # Else its MLP has a norm of its own beside attention's.
-            Fixed("use_parallel_residual", False, default=True),
+            Rule({"use_parallel_residual": True}, _layout, _parallel),
             Fixed("is_decoder", False),
         ),
         ignored_keys=IGNORED_KEYS,
@@ -86,7 +107,10 @@ FAMILIES = (
         weights={
             **tensor("embedding/tokens", "embed_in.weight"),
             **norm("final_norm", "final_layer_norm"),
-            **_layers("layers.{}", "attention"),
+            **_NEOX,
+            **parallel(_NEOX),
+            **norm("parallel/branch/attention_norm", "layers.{}.input_layernorm"),
+            **norm("parallel/branch/mlp_norm", "layers.{}.post_attention_layernorm"),
         },
         heads={
             **HEADS,
