@@ -129,6 +129,29 @@ def test_a_run_that_a_family_says_is_written_in_its_words(bert: Path, tmp_path: 
     assert (config["mask_token"], config["eos_token"]) == ("[MASK]", "<|endoftext|>")
 
 
+def test_labels_keep_their_names(place: Path, tmp_path: Path) -> None:
+    (place / "secret").mkdir(exist_ok=True)
+    rows = [{"text": f"this is {word}", "label": word} for word in ("one", "two", "three")] * 20
+    file = place / "labelled.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    settings = {
+        "task": "sequence_classification",
+        "model.head": "sequence_classification",
+        "model.pooler": "tanh",
+        "data.tokenizer": "bytes",
+        "workdir": str(place / "labelled"),
+        "data.path": str(file),
+        "data.cache_dir": str(place / "cache"),
+    }
+    left_out = {"data.vocab_size": 8192}
+    train(with_values(TrainConfig(), SMALL | BERT | settings | left_out))
+    assert export(place / "labelled", tmp_path / "out").family == "bert"
+    config = json.loads((tmp_path / "out" / "config.json").read_text())
+    assert config["id2label"] == {"0": "one", "1": "three", "2": "two"}
+    assert config["label2id"] == {"one": 0, "three": 1, "two": 2}
+    same(zoo.load_pretrained(tmp_path / "out"), zoo.load_pretrained(place / "labelled"))
+
+
 def test_bytes_have_a_tokenizer_json_of_the_same_ids() -> None:
     import tokenizers
 

@@ -12,14 +12,17 @@ import jax
 import numpy as np
 import pytest
 
+import zoo
 from zoo.checkpoints.pretrained import read_config
 from zoo.cli import main
 from zoo.errors import ConfigError
+from zoo.layers import weight
 from zoo.models.config import ModelConfig
 from zoo.tasks import TASKS
 from zoo.training.config import TrainConfig, from_dict
 from zoo.training.dry_run import dry_run
 from zoo.training.evaluate import evaluate_workdir
+from zoo.training.export import export
 from zoo.training.fit import check_task
 from zoo.training.loop import train
 from zoo.training.setup import prepare
@@ -84,7 +87,9 @@ def learn(configure: Configure, tmp_path: Path) -> Configure:
 
 
 @pytest.mark.parametrize("name", [name for name in TASKS if name != "language_model"])
-def test_a_task_is_planned_trained_and_evaluated(learn: Configure, name: str) -> None:
+def test_a_task_is_planned_trained_evaluated_and_exported(
+    learn: Configure, name: str, tmp_path: Path
+) -> None:
     config = learn(name)
     plan = dry_run(config)
     assert plan.flops_per_step > 0
@@ -98,6 +103,13 @@ def test_a_task_is_planned_trained_and_evaluated(learn: Configure, name: str) ->
     assert names == {figure for figure in again if figure.startswith("eval_")}
     for figure in names:
         np.testing.assert_allclose(again[figure], summary[figure], rtol=1e-5)
+    export(config.workdir, tmp_path / "out")
+    models = [zoo.load_pretrained(folder) for folder in (config.workdir, tmp_path / "out")]
+    params = [weight.split(model)[0] for model in models]
+    jax.tree.map(np.testing.assert_array_equal, *params)
+    learnt = Path(config.workdir) / "labels.json"
+    assert learnt.is_file() == (tmp_path / "out" / "labels.json").is_file()
+    assert f"| task | {name} |" in (tmp_path / "out" / "README.md").read_text()
 
 
 def test_what_a_model_leaves_open_comes_from_the_data(learn: Configure) -> None:
