@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import tokenizers
 from flax import nnx
 
 import zoo
@@ -155,8 +156,8 @@ def test_what_cannot_be_measured_is_named(
         evaluate_text(folder, file, **settings)
 
 
-def test_an_encoder_has_no_perplexity_of_next_tokens(tmp_path: Path) -> None:
-    write("bert_masked_lm", tmp_path)
+def test_a_trunk_has_no_perplexity(tmp_path: Path) -> None:
+    write("bert", tmp_path)
     ByteTokenizer().save(tmp_path)
     with pytest.raises(ConfigError, match="use a decoder"):
         evaluate_text(tmp_path, tmp_path / "config.json")
@@ -167,6 +168,57 @@ def test_a_tokenizer_of_another_model_is_refused(tmp_path: Path) -> None:
     ByteTokenizer().save(tmp_path)
     with pytest.raises(DataError, match="the model knows 48"):
         evaluate_text(tmp_path, tmp_path / "config.json", bos=False)
+
+
+@pytest.fixture
+def masked(tmp_path: Path) -> Path:
+    """A small BERT of letters, whose texts are framed."""
+    write("bert_masked_lm", tmp_path / "bert")
+    words = ["[PAD]", "[CLS]", "[SEP]", "[UNK]", "[MASK]", *"abcdefghijklmnopqrstuvwxyz"]
+    inner = tokenizers.Tokenizer(
+        tokenizers.models.WordLevel({word: i for i, word in enumerate(words)}, unk_token="[UNK]")
+    )
+    inner.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
+    inner.post_processor = tokenizers.processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 1), ("[SEP]", 2)]
+    )
+    inner.save(str(tmp_path / "bert" / "tokenizer.json"))
+    (tmp_path / "text.txt").write_text("a b c d e f g h i j k")
+    return tmp_path / "bert"
+
+
+@pytest.mark.parametrize("framed", [True, False])
+def test_a_masked_token_is_predicted_from_the_others_of_its_window(
+    masked: Path, tmp_path: Path, framed: bool
+) -> None:
+    found = evaluate_text(masked, tmp_path / "text.txt", window=6, bos=framed)
+    model, nats = zoo.load_pretrained(masked), 0.0
+    room = 4 if framed else 6
+    ids = list(range(5, 16))
+    for start in range(0, len(ids), room):
+        piece = ids[start : start + room]
+        for place, target in enumerate(piece):
+            given = [*piece[:place], 4, *piece[place + 1 :]]
+            given = [1, *given, 2] if framed else given
+            logits = forward(model, jnp.asarray([given], jnp.int32))[0, place + framed]
+            nats -= float(jax.nn.log_softmax(logits)[target])
+    assert found["eval_loss"] == pytest.approx(nats / 11, rel=1e-5)
+    assert found["eval_pseudo_perplexity"] == pytest.approx(math.exp(nats / 11), rel=1e-5)
+    assert (found["tokens"], found["window"], found["stride"]) == (11, 6, room)
+
+
+def test_windows_of_masked_tokens_do_not_overlap(masked: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="do not overlap"):
+        evaluate_text(masked, tmp_path / "text.txt", window=6, stride=2)
+    with pytest.raises(ConfigError, match="3 to 20"):
+        evaluate_text(masked, tmp_path / "text.txt", window=2)
+
+
+def test_a_masked_model_needs_a_mask_token(masked: Path, tmp_path: Path) -> None:
+    text = (masked / "tokenizer.json").read_text()
+    (masked / "tokenizer.json").write_text(text.replace("[MASK]", "[HIDDEN]"))
+    with pytest.raises(ConfigError, match="no mask token"):
+        evaluate_text(masked, tmp_path / "text.txt")
 
 
 def test_the_command_takes_any_checkpoint(

@@ -39,9 +39,10 @@ class EvaluateOptions:
     max_batches: int | None = None
     """Batches of a run's held-out text, evenly spaced; default: all of it."""
     text: str | None = None
-    """A text file to measure perplexity on, token by token."""
+    """A text file to measure perplexity on, token by token; pseudo-perplexity of a masked language
+    model, each token masked in turn."""
     window: int | None = None
-    """Tokens of the file that the model reads at once; default: as many as it can, at most 1024."""
+    """Tokens that the model reads at once; default: what it can, at most 1024 (masked: 128)."""
     stride: int | None = None
     """Tokens from one window to the next, the ones that are scored; default: half a window."""
     bos: bool | None = None

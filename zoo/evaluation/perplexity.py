@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,8 @@ from flax import nnx
 
 from zoo.data.tokenizers import SPECIAL, Tokenizer, load_tokenizer
 from zoo.errors import ConfigError, DataError
-from zoo.hf.files import locate, read_json
+from zoo.evaluation.masked import frame_of, mask_token, masked_nats
+from zoo.hf.files import is_workdir, locate, read_json
 from zoo.hf.pretrained import load_pretrained
 from zoo.models.config import ModelConfig
 from zoo.models.tower import Transformer
@@ -28,7 +29,7 @@ from zoo.tasks.losses import cross_entropy, perplexity, total
 
 # Logits that a batch of windows may hold at once, and windows in it at most.
 _MOST_LOGITS, _MOST_ROWS = 1 << 26, 16
-_LONGEST_WINDOW = 1024
+_LONGEST_WINDOW, _MASKED_WINDOW = 1024, 128
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,28 +65,37 @@ def evaluate_text(
     stride: int | None = None,
     bos: bool | None = None,
 ) -> dict[str, Any]:
-    """Figures of a checkpoint's decoder on a text file, with their protocol.
+    """Figures of a checkpoint on a text file, with their protocol.
 
     Args:
         source: what `load_pretrained` takes, with a tokenizer in the folder.
         file: UTF-8 text; any bytes for a model of bytes.
-        window: tokens that the model reads at once; default: as many as it can, at most 1024.
-        stride: tokens from one window to the next; default: half a window.
-        bos: whether each window opens with the begin token; default: where there is one.
+        window: tokens that the model reads at once; default: as many as it can, at most 1024, of a
+            masked language model 128.
+        stride: tokens from one window to the next; default: half a window. Those of a masked
+            language model, which sees both sides of a token, do not overlap.
+        bos: whether each window opens with the begin token; default: where there is one. Of a
+            masked language model whether it is framed by the tokenizer's special tokens.
 
     Returns:
-        `eval_loss` in nats a token, `eval_perplexity`, `eval_bits_per_byte`, then the protocol.
+        `eval_loss` in nats a token, `eval_perplexity`, `eval_bits_per_byte`, then the protocol; of
+        a masked language model `eval_loss` and `eval_pseudo_perplexity`, with each token masked.
 
     Raises:
-        ConfigError: on a model that is no decoder with a language model's head, a window that it
-            cannot read, or a begin token that it has not.
+        ConfigError: on a model with another head, a window that it cannot read, or a begin token
+            that it has not.
         DataError: when the text is missing, too short, or does not fit the model's vocabulary.
         CheckpointError: when there is nothing to load.
     """
     folder = locate(source)
     model, tokenizer = load_pretrained(folder), load_tokenizer(folder)
-    _check_model(model.config)
     text = _read(Path(file), tokenizer)
+    if model.config.head == "masked_lm":
+        own = is_workdir(read_json(folder / "config.json")) or tokenizer.fingerprint == "bytes"
+        mask_id = mask_token(tokenizer, model.config.sizes().vocab_size, own=own)
+        figures = _masked(model, tokenizer, text, window, stride, mask_id, framed=bos is not False)
+        return figures | {"text": str(file)}
+    _check_model(model.config)
     begin = _begin(folder, tokenizer, bos)
     window = min(_LONGEST_WINDOW, model.config.sizes().max_length) if window is None else window
     stride = max(1, window // 2) if stride is None else stride
@@ -102,10 +112,50 @@ def evaluate_text(
         "text": str(file),
         "tokens": tokens,
         "bytes": scored,
-        "unit": "byte" if tokenizer.fingerprint == "bytes" else "token of tokenizer.json",
+        "unit": _unit(tokenizer),
         "window": window,
         "stride": stride,
         "bos": "none" if begin is None else begin,
+    }
+
+
+def _masked(
+    model: Transformer,
+    tokenizer: Tokenizer,
+    text: bytes,
+    window: int | None,
+    stride: int | None,
+    mask_id: int,
+    *,
+    framed: bool,
+) -> dict[str, Any]:
+    if stride is not None:
+        raise ConfigError(
+            f"stride = {stride}: windows of a masked language model do not overlap; leave it out"
+        )
+    nothing = np.zeros(0, np.int32)
+    frame = frame_of(tokenizer) if framed else (nothing, nothing)
+    sizes = model.config.sizes()
+    window = min(_MASKED_WINDOW, sizes.max_length) if window is None else window
+    special = len(frame[0]) + len(frame[1])
+    if not special < window <= sizes.max_length:
+        raise ConfigError(
+            f"window = {window}; this model reads {special + 1} to {sizes.max_length} tokens"
+        )
+    ids = tokenizer.encode(text)
+    if not len(ids):
+        raise DataError("text has 0 tokens; nothing can be scored")
+    _check_ids(ids, sizes.vocab_size)
+    loss = masked_nats(model, ids, window=window, mask_id=mask_id, frame=frame) / len(ids)
+    return {
+        "eval_loss": loss,
+        "eval_pseudo_perplexity": perplexity(loss),
+        "tokens": len(ids),
+        "unit": _unit(tokenizer),
+        "window": window,
+        "stride": window - special,
+        "framed": "by special tokens" if special else "no",
+        "masked": "each token in turn",
     }
 
 
@@ -199,7 +249,8 @@ def _check_model(config: ModelConfig) -> None:
     if config.architecture != "decoder" or config.head != "language_model":
         raise ConfigError(
             f"text: head = {config.head!r} on architecture = {config.architecture!r} gives no "
-            "probabilities of a next token; use a decoder with head = 'language_model'"
+            "probabilities of tokens; use a decoder with head = 'language_model', or head = "
+            "'masked_lm'"
         )
 
 
@@ -216,8 +267,14 @@ def _check(
         raise ConfigError(f"stride = {stride}; use 1 to window = {window}")
     if len(ids) < (2 if begin is None else 1):
         raise DataError(f"text has {len(ids)} tokens; nothing can be scored")
-    last = max(int(ids.max()), -1 if begin is None else begin)
-    if last >= sizes.vocab_size:
-        raise DataError(
-            f"text has token {last}, the model knows {sizes.vocab_size}; is this its tokenizer?"
-        )
+    _check_ids(ids if begin is None else [*ids, begin], sizes.vocab_size)
+
+
+def _check_ids(ids: Sequence[int] | np.ndarray[Any, Any], rows: int) -> None:
+    last = int(np.max(ids))
+    if last >= rows:
+        raise DataError(f"text has token {last}, the model knows {rows}; is this its tokenizer?")
+
+
+def _unit(tokenizer: Tokenizer) -> str:
+    return "byte" if tokenizer.fingerprint == "bytes" else "token of tokenizer.json"

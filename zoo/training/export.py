@@ -144,8 +144,9 @@ def _of_run(
         tokenizer.save(scratch)
         files |= {file.name: file.read_bytes() for file in Path(scratch).iterdir()}
     ids = _special(tokenizer, task.needs, model)
-    if readable:
+    if readable or TOKENIZER_FILE in files:
         files[TOKENIZER_FILE] = tokenizer_json(tokenizer, task.needs).encode()
+    if readable:
         files["tokenizer_config.json"] = _dumped(_tokenizer_config(tokenizer, task.needs, model))
         # Keys that a family reads say what the model computes, and stay.
         for name in ("bos_token_id", "eos_token_id", "pad_token_id"):
