@@ -220,7 +220,7 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
     configs: list[Any] = []
 
-    def train(config: Any) -> dict[str, str]:
+    def train(config: Any, typed: Any) -> dict[str, str]:
         configs.append(config)
         return {"status": "finished"}
 
@@ -304,12 +304,12 @@ def test_a_dry_run_counts_what_the_backward_pass_keeps(plan: Callable[..., Any])
 def test_the_exit_code_is_that_of_the_status(
     run_zoo: Zoo, monkeypatch: pytest.MonkeyPatch, status: str, code: int
 ) -> None:
-    monkeypatch.setattr("zoo.training.loop.train", lambda config: {"status": status})
+    monkeypatch.setattr("zoo.training.loop.train", lambda *_: {"status": status})
     assert run_zoo("train")[0] == code
 
 
 def test_an_interrupt_exits_130(run_zoo: Zoo, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupted(config: Any) -> None:
+    def interrupted(*_: Any) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr("zoo.training.loop.train", interrupted)
@@ -317,7 +317,7 @@ def test_an_interrupt_exits_130(run_zoo: Zoo, monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_a_bug_of_ours_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(config: Any) -> None:
+    def broken(*_: Any) -> None:
         raise ZeroDivisionError
 
     monkeypatch.setattr("zoo.training.loop.train", broken)
