@@ -64,6 +64,7 @@ class Family:
         by_tensor: fields that depend on whether the file holds a tensor.
         ignored: names of tensors that are no weights of the model, such as buffers; `{}` stands
             for a layer, and a name that ends in a dot for all that begins with it.
+        sines: names of tables of sinusoidal positions, which are computed here.
         tied: a tensor that is another one again, by its name -> that one's, which may be tied
             itself.
         where: weights that a choice adds or gives other names.
@@ -82,6 +83,7 @@ class Family:
     head_fields: Mapping[Head, Settings] = dataclasses.field(default_factory=dict)
     by_tensor: tuple[ByTensor, ...] = ()
     ignored: tuple[str, ...] = ()
+    sines: tuple[str, ...] = ()
     tied: Mapping[str, str] = dataclasses.field(default_factory=dict)
     where: tuple[Where, ...] = ()
     renamed: tuple[tuple[str, str], ...] = ()

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
@@ -23,6 +24,7 @@ from zoo.hf.files import is_workdir, locate, read_json, weight_files
 from zoo.hf.tensors import Tensors, open_tensors
 from zoo.hf.weights import Map, Slot, load, slots
 from zoo.layers import weight
+from zoo.layers.positions import sinusoidal
 from zoo.models.config import Head, ModelConfig
 from zoo.models.init import initial_params
 from zoo.models.resolve import resolve
@@ -329,6 +331,8 @@ def _account(family: Family, model: Transformer, tensors: Tensors, used: set[str
                     f"{name} differs from {main}, which config.json ties to it; set "
                     "tie_word_embeddings to false in config.json if they are meant to differ"
                 )
+        elif name in family.sines:
+            _check_sines(name, tensors, model.config)
         elif any(_matches(name, pattern) for pattern in family.ignored):
             continue
         elif of_head:
@@ -343,6 +347,21 @@ def _account(family: Family, model: Transformer, tensors: Tensors, used: set[str
         )
     if dropped:
         _LOG.warning("left out, not of head = %s: %s", model.config.head, ", ".join(dropped))
+
+
+def _check_sines(name: str, tensors: Tensors, config: ModelConfig) -> None:
+    """Refuse a table that is not the one that is computed."""
+    rows, *rest = tensors.shapes[name] or (0,)
+    if rest == [config.d_model]:
+        halves = config.positions == "sinusoidal_halves"
+        sines = sinusoidal(jnp.arange(rows)[None], config.d_model, halves=halves)[0]
+        # As far as a file of 16 bits may round.
+        if np.allclose(tensors.read(name), sines, atol=4e-3):
+            return
+    raise CheckpointError(
+        f"{name} does not hold the sines of positions 0, 1, ... that a {config.positions} table of "
+        f"width {config.d_model} has"
+    )
 
 
 def _root(name: str) -> str:

@@ -83,6 +83,8 @@ IGNORED_KEYS = (
     "save_step",
     "force_bos_token_to_be_generated",
     "extra_pos_embeddings",
+    "do_blenderbot_90_layernorm",
+    "unk_token_id",
 )
 
 
@@ -167,7 +169,7 @@ def _family(
         weights={**SHARED, **weights},
         heads={"language_model": {**linear("head", "lm_head"), **LOGITS_BIAS}},
         by_tensor=(HAS_LOGITS_BIAS,),
-        ignored=() if LEARNED["positions"] == fields["positions"] else SINES,
+        sines=() if LEARNED["positions"] == fields["positions"] else SINES,
         tied=TIED,
         where=(UNSHARED,),
     )
@@ -224,6 +226,7 @@ FAMILIES = (
                 longest=128,
             ),
             Fixed("layernorm_variant", "prelayernorm"),
+            Fixed("extra_layer_norm", False),
         ),
         {**POSITIONS, **PRE_LAYERS, **FINAL_NORMS},
     ),

@@ -10,6 +10,7 @@ from zoo.hf.families.bart import (
     POST,
     POST_LAYERS,
     SHARED,
+    SINES,
     TIED,
     UNSHARED,
     keys,
@@ -60,8 +61,7 @@ FAMILIES = (
         weights={**SHARED, **POST_LAYERS},
         heads={"language_model": {**linear("head", "lm_head"), **LOGITS_BIAS}},
         by_tensor=(HAS_LOGITS_BIAS,),
-        # Sines, which files of old versions and of the bare trunk hold as tables.
-        ignored=("encoder.embed_positions.weight", "decoder.embed_positions.weight"),
+        sines=SINES,
         tied=TIED,
         where=(UNSHARED,),
     ),

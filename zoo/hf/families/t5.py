@@ -158,8 +158,8 @@ _FIELDS: Settings = {
     # Distances have no end; this is far beyond what fits a memory.
     "max_length": 2**15,
 }
-# `n_positions` is the length of training.
-_IGNORED_KEYS = ("n_positions", "classifier_dropout", "output_past")
+# `n_positions` is the length of training; no released code reads `scalable_attention`.
+_IGNORED_KEYS = ("n_positions", "classifier_dropout", "output_past", "scalable_attention")
 _TIED = {
     "lm_head.weight": "shared.weight",
     "encoder.embed_tokens.weight": "shared.weight",
