@@ -81,9 +81,8 @@ def test_a_checkpoint_computes_what_transformers_computed(name: str, tmp_path: P
     for tensor in after:
         np.testing.assert_array_equal(after[tensor], before[tensor], err_msg=tensor)
     original = json.loads(str(stored["config"]))
-    assert resolve(ModelConfig(**family.read(written))) == resolve(
-        ModelConfig(**family.read(original))
-    )
+    trunks = [ModelConfig(**family.read(said), head="none") for said in (written, original)]
+    assert resolve(trunks[0]) == resolve(trunks[1])
 
 
 def test_every_family_has_a_case() -> None:

@@ -94,9 +94,19 @@ IMPOSSIBLE: list[tuple[dict[str, Any], str]] = [
     ({"architecture": "vision", "positions": "rotary"}, "positions = 'rotary'"),
     ({"architecture": "vision", "tie_embeddings": True}, "tie_embeddings = True"),
     (
-        {"type_vocab_size": 2, "architecture": "vision"},
-        "type_vocab_size = 2: only a model of one text",
+        {"architecture": "vision", "type_vocab_size": 2},
+        "type_vocab_size = 2: only a model of one text stack",
     ),
+    (
+        {"architecture": "encoder_decoder", "embedding_width": 8},
+        "embedding_width = 8: only a model of one text stack",
+    ),
+    ({"embedding_width": 7, "positions": "sinusoidal"}, "embedding_width = 7 is odd"),
+    (
+        {"embedding_width": 8, "tie_embeddings": True},
+        "tie_embeddings = True with embedding_width = 8: the head reads d_model = 128",
+    ),
+    ({"architecture": "encoder", "head_transform": True}, "head_transform = True with head = 'mas"),
     ({"architecture": "encoder", "pooler": "tanh", "pooling": "mean"}, "pooler = 'tanh'"),
     ({"architecture": "encoder", "pooler": "tanh"}, "pooler = 'tanh' with head = 'masked_lm'"),
     ({"architecture": "vision", "patch_size": 0}, "patch_size = 0: must be at least 1"),

@@ -40,11 +40,11 @@ class Embedding(nnx.Module):
         """
         self.scale = d_model**0.5 if scale else 1.0
         self.positions: Positions = positions
-        width = d_model if token_width is None else token_width
+        width = token_width or d_model
         axes = ("vocab", "embed")
         if own_tokens:
             self.tokens = weight.matrix("emb", vocab_size, width, axes, kind="embedding")
-        if width != d_model:
+        if token_width is not None:
             self.project = Linear(
                 width, d_model, role="project", axes=("token", "embed"), bias=False
             )

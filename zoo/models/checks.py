@@ -115,8 +115,10 @@ def _check_positions(config: ModelConfig) -> None:
             f"{config.rotary_scaling!r} with positions = {config.positions!r}; use "
             "positions = 'rotary', or leave them out"
         )
-    if config.positions.startswith("sinusoidal") and width % 2:
-        raise ConfigError(f"d_model = {width} is odd; sinusoidal positions need it even")
+    summed = config.summed_width()
+    if config.positions.startswith("sinusoidal") and summed % 2:
+        field = "d_model" if summed == width else "embedding_width"
+        raise ConfigError(f"{field} = {summed} is odd; sinusoidal positions need it even")
     if config.relative_per_layer and config.relative_buckets is None:
         raise ConfigError(
             "relative_per_layer = True without relative_buckets; set relative_buckets as well"
@@ -205,6 +207,18 @@ def _check_architecture(config: ModelConfig) -> None:
         raise ConfigError(
             f"pooler = {config.pooler!r} with head = {head!r}, which reads every token: use "
             f"head = {choices(map(repr, poolable))}, or pooler = None"
+        )
+    if config.head_transform and (pairs or head != "language_model"):
+        raise ConfigError(
+            f"head_transform = True with head = {head!r} on architecture = {architecture!r}: it "
+            "is for a decoder's language_model, and a masked_lm always has it; use False"
+        )
+    plain = head == "language_model" and not config.head_transform
+    if plain and config.tie_embeddings and config.token_width() != config.head_width():
+        raise ConfigError(
+            f"tie_embeddings = True with embedding_width = {config.embedding_width}: the head "
+            f"reads d_model = {config.d_model}; use embedding_projected = 'tokens', "
+            "head_transform = True or tie_embeddings = False"
         )
     if vision:
         places = config.sizes().max_length

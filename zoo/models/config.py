@@ -18,6 +18,7 @@ Head = Literal[
     "sequence_classification",
     "token_classification",
     "span",
+    "replaced_token_detection",
     "sentence_embedding",
     "image_classification",
     "none",
@@ -30,6 +31,7 @@ HEADS: dict[Architecture, tuple[Head, ...]] = {
         "sequence_classification",
         "token_classification",
         "span",
+        "replaced_token_detection",
         "sentence_embedding",
         "none",
     ),
@@ -90,11 +92,10 @@ class ModelConfig:
     type_vocab_size: int | None = None
     """Kinds of token (BERT's segments); None: no embedding of kinds."""
     embedding_width: int | None = None
-    """Width of the tokens' table, projected to d_model and, before the vocabulary, back; default:
-    d_model."""
+    """Width of the tokens' table, which is then projected to d_model; default: d_model."""
     embedding_projected: Literal["summed", "tokens"] = "summed"
     """Project the embedding when positions, kinds and its norm are in it (ELECTRA, ALBERT), or the
-    tokens alone (OPT)."""
+    tokens alone, and the stream back in front of the head (OPT)."""
     image_size: int = 32
     """Side of the square images of a vision model, in pixels."""
     patch_size: int = 4
@@ -175,7 +176,7 @@ class ModelConfig:
     head_transform: bool = False
     """Give a language model the masked LM's head: a dense layer, an activation and a norm first."""
     head_activation: Activation | None = None
-    """Activation of that head; default: the MLP's."""
+    """Activation of the dense layer in a head; default: the MLP's."""
     classifier_bias: bool = True
     """A bias on the scores of a classification head."""
     attention_scale: float | None = None
@@ -244,6 +245,10 @@ class ModelConfig:
     def summed_width(self) -> int:
         """Of the embedding with positions and kinds, where its norm stands."""
         return self.d_model if self.embedding_projected == "tokens" else self.token_width()
+
+    def head_width(self) -> int:
+        """Of what a head reads."""
+        return self.token_width() if self.embedding_projected == "tokens" else self.d_model
 
     def _max_length(self) -> int:
         if self.architecture == "vision":

@@ -31,7 +31,8 @@ class EncoderDecoder(Transformer):
         self.decoder = Tower(config, target, name="decoder")
         if config.head == "language_model":
             self.head = owned(
-                VocabularyHead(config, target, bias=config.head_bias), stack="decoder"
+                VocabularyHead(config, target, config.d_model, bias=config.head_bias),
+                stack="decoder",
             )
 
     def __call__(

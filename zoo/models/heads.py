@@ -19,18 +19,10 @@ class VocabularyHead(nnx.Module):
     """Logits over the vocabulary; with tied embeddings it has no matrix of its own."""
 
     def __init__(
-        self, config: ModelConfig, placement: StackPlacement, *, bias: bool, project: bool = True
+        self, config: ModelConfig, placement: StackPlacement, width: int, *, bias: bool
     ) -> None:
-        """Make the weights.
-
-        Args:
-            project: whether what comes is of `d_model`, also where the vocabulary's table is not.
-        """
-        vocab, width = config.sizes().vocab_size, config.token_width()
-        if project and width != config.d_model:
-            self.project = Linear(
-                config.d_model, width, role="head_dense", axes=("embed", "token"), bias=False
-            )
+        """Make the weights; `width` is that of what comes, and of a table that is tied."""
+        vocab = config.sizes().vocab_size
         self.softcap = config.logit_softcap
         self.factor = placement.logit_scale.number * config.logit_scale
         if not config.tie_embeddings:
@@ -46,9 +38,7 @@ class VocabularyHead(nnx.Module):
                 pass
 
     def __call__(self, hidden: jax.Array, embedding: Embedding) -> jax.Array:
-        """[..., d_model] to [..., vocab], summed and left in float32 whatever the compute dtype."""
-        if hasattr(self, "project"):
-            hidden = self.project(hidden)
+        """[..., width] to [..., vocab], summed and left in float32 whatever the compute dtype."""
         if hasattr(self, "kernel"):
             kernel = self.kernel[...].astype(hidden.dtype)
             flat = hidden.reshape(-1, hidden.shape[-1])
@@ -74,13 +64,30 @@ class MaskedLMHead(nnx.Module):
         width = config.token_width()
         self.activation = config.head_activation or config.activation
         axes = ("embed", "head_hidden")
-        self.dense = Linear(config.d_model, width, role="head_dense", axes=axes, bias=True)
+        self.dense = Linear(config.head_width(), width, role="head_dense", axes=axes, bias=True)
         self.norm = Norm(width, config.norm_spec(), role="head_norm")
-        self.vocabulary = VocabularyHead(config, placement, bias=True, project=False)
+        self.vocabulary = VocabularyHead(config, placement, width, bias=True)
 
     def __call__(self, hidden: jax.Array, embedding: Embedding) -> jax.Array:
         """[..., d_model] to [..., vocab] float32."""
         return self.vocabulary(self.norm(activate(self.dense(hidden), self.activation)), embedding)
+
+
+class ReplacedTokenHead(nnx.Module):
+    """ELECTRA's discriminator: dense layer, activation, and whether each token was replaced
+    (2003.10555)."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        width = config.head_width()
+        self.activation: Activation = config.head_activation or config.activation
+        axes = ("embed", "head_hidden")
+        self.dense = Linear(width, width, role="head_dense", axes=axes, bias=True)
+        self.linear = Linear(width, 1, role="head", axes=("embed", "labels"), bias=True)
+
+    def __call__(self, hidden: jax.Array) -> jax.Array:
+        """[..., d_model] to a float32 logit for each token, [...]."""
+        scores = self.linear(activate(self.dense(hidden), self.activation))
+        return scores[..., 0].astype(jnp.float32)
 
 
 class Classifier(nnx.Module):
@@ -88,7 +95,7 @@ class Classifier(nnx.Module):
 
     def __init__(self, config: ModelConfig, labels: int) -> None:
         axes, bias = ("embed", "labels"), config.classifier_bias
-        self.linear = Linear(config.d_model, labels, role="head", axes=axes, bias=bias)
+        self.linear = Linear(config.head_width(), labels, role="head", axes=axes, bias=bias)
 
     def __call__(self, hidden: jax.Array) -> jax.Array:
         """[..., d_model] to [..., labels] float32."""

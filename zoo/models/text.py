@@ -8,10 +8,17 @@ import jax.numpy as jnp
 from zoo.errors import ConfigError
 from zoo.layers.attention import Scope
 from zoo.layers.embeddings import Embedding
-from zoo.layers.linear import dropout, fold
+from zoo.layers.linear import Linear, dropout, fold
 from zoo.layers.norms import unit
 from zoo.models.config import ModelConfig
-from zoo.models.heads import Classifier, MaskedLMHead, Pooler, VocabularyHead, mean_of_tokens
+from zoo.models.heads import (
+    Classifier,
+    MaskedLMHead,
+    Pooler,
+    ReplacedTokenHead,
+    VocabularyHead,
+    mean_of_tokens,
+)
 from zoo.models.stack import Measure, Pasts, Taps, owned
 from zoo.models.tower import Tower, Transformer, text_scope, token_positions
 from zoo.variants.placement import Placement
@@ -25,15 +32,23 @@ class TextModel(Transformer, Tower):
         ((name, stack),) = placement.stacks
         self.embedding = owned(make_embedding(config), stack=name)
         super().__init__(config, stack, name=name)
+        width = config.head_width()
+        if config.embedding_width is not None and config.embedding_projected == "tokens":
+            axes = ("embed", "token")
+            back = Linear(config.d_model, width, role="project", axes=axes, bias=False)
+            self.project_back = owned(back, stack=name)
         if config.pooler:
-            self.pooler = owned(Pooler(config.d_model, config.pooler), stack=name)
+            self.pooler = owned(Pooler(width, config.pooler), stack=name)
         match config.head:
             case "language_model" if not config.head_transform:
-                self.head = owned(VocabularyHead(config, stack, bias=config.head_bias), stack=name)
+                head = VocabularyHead(config, stack, width, bias=config.head_bias)
+                self.head = owned(head, stack=name)
             case "language_model" | "masked_lm":
                 self.head = owned(MaskedLMHead(config, stack), stack=name)
             case "span":
                 self.head = owned(Classifier(config, labels=2), stack=name)
+            case "replaced_token_detection":
+                self.head = owned(ReplacedTokenHead(config), stack=name)
             case "sequence_classification" | "token_classification":
                 self.head = owned(Classifier(config, config.sizes().num_labels), stack=name)
 
@@ -60,7 +75,8 @@ class TextModel(Transformer, Tower):
         Returns:
             [batch, length, vocab] of a language model; [batch, labels] of a sequence
             classifier, [batch, length, labels] of a token classifier, [batch, length, 2] of a
-            span head, [batch, d_model] vectors of a sentence encoder; without a head `hidden`.
+            span head, [batch, length] of a detector of replaced tokens, [batch, d_model] vectors of
+            a sentence encoder; without a head `hidden`.
 
         Raises:
             ConfigError: when the tokens are not [batch, length], or longer than `max_length`.
@@ -124,10 +140,12 @@ class TextModel(Transformer, Tower):
     ) -> jax.Array:
         """The head on `hidden`; of [..., d_model] where it looks at each token by itself."""
         rate, key = self.config.dropout, fold(dropout_key, 2)
+        if hasattr(self, "project_back"):
+            hidden = self.project_back(hidden)
         match self.config.head:
             case "language_model" | "masked_lm":
                 return self.head(hidden, self.embedding)
-            case "span":
+            case "span" | "replaced_token_detection":
                 return self.head(hidden)
             case "token_classification":
                 return self.head(dropout(hidden, rate, key))
@@ -162,7 +180,7 @@ def make_embedding(config: ModelConfig, *, own_tokens: bool = True) -> Embedding
     return Embedding(
         sizes.vocab_size,
         config.summed_width(),
-        token_width=config.token_width(),
+        token_width=config.embedding_width if config.embedding_projected == "tokens" else None,
         positions=config.positions,
         max_length=sizes.max_length + config.position_offset,
         scale=config.embedding_scale,

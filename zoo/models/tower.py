@@ -75,11 +75,9 @@ class Tower(nnx.Module):
             width = config.summed_width()
             before = make_norm(placement.embedding_slot, "embedding_norm", width, norm)
             self.embedding_norm = owned(before, stack=name)
-        if config.summed_width() != config.d_model:
-            axes = ("token", "embed")
-            projection = Linear(
-                config.summed_width(), config.d_model, role="project", axes=axes, bias=True
-            )
+        if config.embedding_width is not None and config.embedding_projected == "summed":
+            axes, width = ("token", "embed"), config.embedding_width
+            projection = Linear(width, config.d_model, role="project", axes=axes, bias=True)
             self.project = owned(projection, stack=name)
         if config.relative_buckets is not None and not config.relative_per_layer:
             self.relative = owned(make_relative(config, config.relative_buckets), stack=name)

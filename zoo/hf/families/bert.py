@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
+from typing import Any
+
 from zoo.hf.family import ByTensor, Family, Where
-from zoo.hf.keys import Fixed, Key
+from zoo.hf.keys import Entry, Fixed, Key
 from zoo.hf.tables import ACTIVATIONS
 from zoo.hf.weights import linear, norm, tensor
 
@@ -51,6 +54,15 @@ KEYS = (
     Key("initializer_range", "init_std", 0.02),
     Fixed("add_cross_attention", False),
 )
+
+
+def keys(**defaults: Any) -> tuple[Entry, ...]:
+    """The keys of BERT's kin, with what a missing one means where that differs."""
+    return tuple(
+        dataclasses.replace(key, default=defaults.get(key.name, key.default)) for key in KEYS
+    )
+
+
 CAUSAL = Key("is_decoder", "architecture", False, {False: "encoder", True: "decoder"})
 _LM_HEAD = {
     **linear("head/dense", "cls.predictions.transform.dense"),
