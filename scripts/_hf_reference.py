@@ -69,6 +69,12 @@ def run(model: Any, case: Case) -> dict[str, Array]:
         results = {"output": _output(made).float().numpy()}
         if case.generates:
             start = {n: torch.from_numpy(a).long() for n, a in prompt(case).items()}
+            # `generate` counts from 0 where RoBERTa, called, counts from behind the padding's.
+            embeddings = getattr(model.base_model, "embeddings", None)
+            if hasattr(embeddings, "create_position_ids_from_input_ids"):
+                start["position_ids"] = embeddings.create_position_ids_from_input_ids(
+                    start["input_ids"], model.config.pad_token_id
+                )
             tokens = model.generate(
                 **start, max_new_tokens=NEW_TOKENS, do_sample=False, num_beams=1, eos_token_id=None
             )
