@@ -24,7 +24,7 @@ def make(case: Case) -> Any:
         owner, _, name = case.untied.rpartition(".")
         own = getattr(model.get_submodule(owner), name)
         setattr(model.get_submodule(owner), name, torch.nn.Parameter(own.detach().clone()))
-    drawn = weights(shapes(model))
+    drawn = weights(shapes(model, case))
     own = dict(model.named_parameters()) | dict(model.named_buffers())
     if not drawn.keys() <= own.keys():
         return _loaded(cls, model, drawn)
@@ -44,7 +44,7 @@ def _loaded(cls: Any, model: Any, drawn: dict[str, Array]) -> Any:
         return cls.from_pretrained(folder, attn_implementation="eager").eval()
 
 
-def shapes(model: Any) -> dict[str, tuple[int, ...]]:
+def shapes(model: Any, case: Case) -> dict[str, tuple[int, ...]]:
     """Of the tensors that its checkpoint holds, without tables that nothing moves (sines)."""
     from safetensors import safe_open
 
@@ -53,6 +53,7 @@ def shapes(model: Any) -> dict[str, tuple[int, ...]]:
         model.save_pretrained(folder)
         with safe_open(Path(folder) / "model.safetensors", framework="numpy") as file:
             names = [name for name in file.keys() if name not in fixed]  # noqa: SIM118
+            names = [name for name in names if not name.endswith(case.computed)]
             return {name: tuple(file.get_slice(name).get_shape()) for name in names}
 
 

@@ -38,7 +38,7 @@ def main(prefixes: list[str]) -> None:
         np.savez_compressed(
             path,
             config=json.dumps(config, sort_keys=True),
-            shapes=json.dumps(shapes(model), sort_keys=True),
+            shapes=json.dumps(shapes(model, case), sort_keys=True),
             **run(model, case),
         )
         print(f"wrote {path.name}")

@@ -270,7 +270,7 @@ def _new_head(found: list[Slot], tensors: Tensors) -> list[Slot]:
     parts = {room: [slot for slot in head if slot.path[0] == room] for room in ("head", "pooler")}
     new = []
     for group in parts.values():
-        known = [slot.tensor is not None and slot.name(None) in tensors.shapes for slot in group]
+        known = [slot.tensor is not None and slot.name() in tensors.shapes for slot in group]
         if not any(known) or any(_other_labels(slot, tensors) for slot in group):
             new += group
     return new
@@ -279,7 +279,7 @@ def _new_head(found: list[Slot], tensors: Tensors) -> list[Slot]:
 def _other_labels(slot: Slot, tensors: Tensors) -> bool:
     if slot.tensor is None or "labels" not in slot.weight.axes:
         return False
-    theirs = tensors.shapes.get(slot.name(None))
+    theirs = tensors.shapes.get(slot.name())
     return theirs is not None and theirs[0] != slot.shape[-1]
 
 

@@ -3,7 +3,7 @@
 Our weights go by `place`: their path without the stack's bookkeeping, and with the kind of
 sublayer instead of its number: `embedding/tokens`, `mlp/branch/w1/kernel`; in an encoder-decoder
 behind the stack's name, `decoder/cross_attention/branch/q/kernel`. Theirs go by name, where `{}`
-is the number of a layer.
+is the number of a layer, and a second one that of an expert.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import numpy as np
 
 from zoo.errors import CheckpointError, choices
 from zoo.hf.tensors import Tensors, copy, room
-from zoo.layers.weight import Weight
+from zoo.layers.weight import EXPERTS, Weight
 from zoo.models.config import ModelConfig
 
 Array = np.ndarray[Any, Any]
@@ -83,19 +83,27 @@ class Slot:
     shape: tuple[int, ...]
     tensor: Tensor | None
 
-    def layers(self) -> list[int | None]:
-        """The layers along its first axis, or [None]."""
-        return [None] if self.weight.layers is None else list(self.weight.layers)
+    def copies(self) -> list[Copy]:
+        """Of the layers, and of the experts, that lie along its first axes."""
+        layers = () if self.weight.layers is None else self.weight.layers
+        copies: list[Copy] = [((row,), (layer,)) for row, layer in enumerate(layers)] or [((), ())]
+        if self.weight.axes[:1] != (EXPERTS,):
+            return copies
+        experts = range(self.shape[len(copies[0][0])])
+        return [((*row, own), (*names, own)) for row, names in copies for own in experts]
 
-    def name(self, layer: int | None) -> str:
+    def name(self, numbers: tuple[int, ...] = ()) -> str:
+        """Of the tensor of one copy."""
         assert self.tensor is not None
-        return self.tensor.name if layer is None else self.tensor.name.format(layer)
+        return self.tensor.name.format(*numbers) if numbers else self.tensor.name
 
     def own_shape(self) -> tuple[int, ...]:
-        """Of one layer."""
-        return self.shape[1:] if self.weight.stacked else self.shape
+        """Of one copy."""
+        return self.shape[len(self.copies()[0][0]) :]
 
 
+# Where it lies in ours, and the numbers in the name of its tensor.
+Copy = tuple[tuple[int, ...], tuple[int, ...]]
 Parts = dict[tuple[str, range | None], list[Slot]]
 
 
@@ -144,12 +152,11 @@ def load(
         for slot in found:
             array = room(slot.shape)
 
-            def fill(row: int, layer: int | None, slot: Slot = slot, array: Array = array) -> None:
-                target = array[row] if slot.weight.stacked else array
-                copy(_ours(slot, parts, tensors.read(slot.name(layer)), config), target)
+            def fill(one: Copy, slot: Slot = slot, array: Array = array) -> None:
+                row, numbers = one
+                copy(_ours(slot, parts, tensors.read(slot.name(numbers)), config), array[row])
 
-            layers = slot.layers()
-            list(pool.map(fill, range(len(layers)), layers))
+            list(pool.map(fill, slot.copies()))
             # Nothing else writes there, so that the CPU can keep it as it is.
             params[slot.path] = jax.device_put(array, sharding, may_alias=True)
     return params, used
@@ -169,18 +176,12 @@ def save(
         values[slot.path] = np.asarray(leaf, np.float32)
     for slot in found:
         assert slot.tensor is not None
-        for layer in slot.layers():
-            name = slot.name(layer)
+        for row, numbers in slot.copies():
+            name = slot.name(numbers)
             if name in written:
                 continue
             written.add(name)
-            group = _group(slot, parts)
-            arrays = []
-            for member in group:
-                array = values[member.path]
-                arrays.append(
-                    array[member.layers().index(layer)] if member.weight.stacked else array
-                )
+            arrays = [values[member.path][row] for member in _group(slot, parts)]
             yield slot.tensor.name, name, _theirs(slot, arrays, config)
 
 
@@ -238,8 +239,8 @@ def _check(found: list[Slot], parts: Parts, tensors: Tensors, config: ModelConfi
         group = _group(slot, parts)
         zeros = [np.broadcast_to(np.float32(0), member.own_shape()) for member in group]
         wanted = _theirs_shape(slot, zeros, config)
-        for layer in slot.layers():
-            name = slot.name(layer)
+        for _, numbers in slot.copies():
+            name = slot.name(numbers)
             used.add(name)
             if name not in tensors.shapes:
                 missing.append(name)

@@ -21,6 +21,7 @@ Kind = Literal["matrix", "embedding", "gain", "bias", "multiplier"]
 
 # Matrix roles; a placement gives its init gains per role. `w1` is every matrix
 # into the MLP (the gate too), `x...` are those of cross-attention.
+EXPERTS = "experts"  # the axis of weights that every expert has one of
 ROLES = ("q", "k", "v", "o", "w1", "w2", "xq", "xk", "xv", "xo", "emb", "pos", "head")
 
 
@@ -65,6 +66,14 @@ def matrix(
 ) -> nnx.Param[jax.Array]:
     """A [fan_in, fan_out] weight, zero until the model is initialised."""
     return _param(Weight(role, kind, axes, fan_in, fan_out), (fan_in, fan_out))
+
+
+def experts(
+    role: str, count: int, fan_in: int, fan_out: int, axes: tuple[str, str]
+) -> nnx.Param[jax.Array]:
+    """[count, fan_in, fan_out]: a matrix for each expert, zero until the model is initialised."""
+    own = Weight(role, "matrix", (EXPERTS, *axes), fan_in, fan_out)
+    return _param(own, (count, fan_in, fan_out))
 
 
 def vector(

@@ -8,8 +8,11 @@ from typing import Any
 import jax
 from flax import nnx
 
+from zoo.errors import ConfigError
 from zoo.layers.attention import Attention, Scope
+from zoo.layers.experts import Experts
 from zoo.layers.linear import Scale
+from zoo.layers.linear_attention import LinearAttention
 from zoo.layers.mlp import MLP
 from zoo.layers.norms import NormSpec
 from zoo.layers.past import Past
@@ -69,9 +72,17 @@ def outside(site: Site, config: ModelConfig) -> Site:
     return dataclasses.replace(site, norm_in=None)
 
 
-def make_branch(site: Site, config: ModelConfig) -> Attention | MLP | ParallelBranch:
-    """What a site is around, with all that the site asks of it."""
+def make_branch(
+    site: Site, config: ModelConfig
+) -> Attention | LinearAttention | MLP | Experts | ParallelBranch:
+    """What a site is around, with all that the site asks of it.
+
+    Raises:
+        ConfigError: on what the site asks for and its branch does not have.
+    """
     match site.sublayer:
+        case "linear_attention":
+            return _linear_attention(site, config)
         case "mlp":
             return _mlp(site, config)
         case "parallel":
@@ -80,7 +91,46 @@ def make_branch(site: Site, config: ModelConfig) -> Attention | MLP | ParallelBr
             return _attention(site, config)
 
 
-def _mlp(site: Site, config: ModelConfig) -> MLP:
+def _linear_attention(site: Site, config: ModelConfig) -> LinearAttention:
+    qk_norm = config.qk_norm if site.qk_norm is None else site.qk_norm
+    _refuse(
+        "linear attention",
+        qk_norm=qk_norm,
+        inner_norm=site.inner_norm,
+        v_norm=site.v_norm,
+        qk_unit=site.qk_unit,
+        qk_scale=site.qk_scale,
+        head_scale=site.head_scale,
+        score_scale=site.score_scale,
+        scalar_biases=site.scalar_biases,
+    )
+    return LinearAttention(
+        config.d_model,
+        num_heads=config.num_heads,
+        head_dim=config.sizes().head_dim,
+        activation=config.activation,
+    )
+
+
+def _refuse(kind: str, **asked: Any) -> None:
+    for field, value in asked.items():
+        if value:
+            raise ConfigError(f"{field} is asked for, and {kind} has none; leave it out")
+
+
+def _mlp(site: Site, config: ModelConfig) -> MLP | Experts:
+    if config.num_experts is not None:
+        asked = (site.inner_norm, site.hidden_scale, site.scalar_biases)
+        names = ("inner_norm", "hidden_scale", "scalar_biases")
+        _refuse("a mixture of experts", **dict(zip(names, asked, strict=True)))
+        return Experts(
+            config.d_model,
+            config.sizes().d_ff,
+            count=config.num_experts,
+            chosen=config.experts_per_token,
+            renormalised=config.experts_renormalised,
+            activation=config.activation,
+        )
     return MLP(
         config.d_model,
         config.sizes().d_ff,

@@ -24,7 +24,7 @@ def validate(config: ModelConfig) -> None:
     _check_architecture(config)
     optional = ("vocab_size", "max_length", "num_kv_heads", "head_dim", "d_ff", "window")
     more = ("num_labels", "type_vocab_size", "relative_buckets", "relative_max_distance")
-    for field in (*optional, *more, "embedding_width"):
+    for field in (*optional, *more, "embedding_width", "num_experts"):
         if getattr(config, field) is not None:
             _positive(field, getattr(config, field))
     heads, width = config.num_heads, config.d_model
@@ -55,6 +55,7 @@ def validate(config: ModelConfig) -> None:
         raise ConfigError(
             f"window_pattern = {config.window_pattern!r}: use the letters L (local) and G (global)"
         )
+    _check_mixtures(config)
     if config.window is None and "G" in config.window_pattern:
         raise ConfigError(
             f"window_pattern = {config.window_pattern!r} without a window; set window as well"
@@ -147,6 +148,38 @@ def _check_positions(config: ModelConfig) -> None:
     vocabulary = config.sizes().vocab_size
     if config.pad_id is not None and not 0 <= config.pad_id < vocabulary:
         raise ConfigError(f"pad_id = {config.pad_id}; ids run from 0 to {vocabulary - 1}")
+
+
+def _check_mixtures(config: ModelConfig) -> None:
+    """Linear attention and experts: what they go with."""
+    pattern = config.attention_pattern
+    if not pattern or set(pattern) - {"S", "L"}:
+        raise ConfigError(
+            f"attention_pattern = {pattern!r}: use the letters S (softmax) and L (linear)"
+        )
+    if "L" in pattern:
+        wrong = {
+            "architecture": config.architecture != "decoder",
+            "layout": config.layout == "parallel",
+            "value_residual": config.value_residual,
+        }
+        for field in (field for field, is_wrong in wrong.items() if is_wrong):
+            raise ConfigError(
+                f"attention_pattern = {pattern!r} with {field} = {getattr(config, field)!r}: "
+                "linear attention is for decoders with sequential layers and no value_residual"
+            )
+    if config.num_experts is None:
+        return
+    if not 1 <= config.experts_per_token <= config.num_experts:
+        raise ConfigError(
+            f"experts_per_token = {config.experts_per_token} of num_experts = "
+            f"{config.num_experts}; use 1 to {config.num_experts}"
+        )
+    if not config.gated or (config.bias if config.mlp_bias is None else config.mlp_bias):
+        raise ConfigError(
+            f"num_experts = {config.num_experts}: experts are gated and have no biases; set gated "
+            "= True and mlp_bias = False"
+        )
 
 
 def _check_architecture(config: ModelConfig) -> None:

@@ -200,6 +200,14 @@ class ModelConfig:
     """One table for source and target of an encoder_decoder; default: tie_embeddings."""
     window: int | None = None
     """Attend to the last `window` positions only, in layers that the pattern calls local."""
+    attention_pattern: str = "S"
+    """S (softmax) and L (linear, Lightning attention) per layer, repeated over the depth."""
+    num_experts: int | None = None
+    """Gated MLPs of which each token goes through a few (mixture of experts); None: one for all."""
+    experts_per_token: int = 2
+    """How many of them it goes through."""
+    experts_renormalised: bool = True
+    """Make the weights of these sum to 1."""
     window_pattern: str = "L"
     """L (local) and G (global) per layer, repeated over the depth."""
     dropout: float = 0.0

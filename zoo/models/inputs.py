@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from zoo.layers.linear_attention import share
 from zoo.models.config import ModelConfig, spread
 from zoo.variants.placement import Site, StackPlacement
 from zoo.variants.streams import Numbers
@@ -27,6 +28,7 @@ class LayerInputs:
         numbers: [sublayers] of the constant multipliers.
         window: how far attention looks back, or None.
         rotary: which way of `Scope.rotary` turns queries and keys; None: there is one for all.
+        decay: linear attention's share of its rates, or None.
         drop_rate: stochastic depth's probability of leaving a branch out.
         key: of dropout, or None.
         past: [sublayers] of what each branch keeps of earlier tokens, or None.
@@ -35,6 +37,7 @@ class LayerInputs:
     numbers: tuple[Numbers, ...]
     window: Any
     rotary: Any
+    decay: Any
     drop_rate: Any
     key: Any
     past: Any = None
@@ -66,6 +69,9 @@ def layer_inputs(
         numbers=numbers,
         window=None if config.window is None else window,
         rotary=_agree([ways.index(letters[layer]) for layer in layers]) if several else None,
+        decay=_agree([share(layer, len(placement.layers)) for layer in layers])
+        if "L" in config.attention_pattern
+        else None,
         drop_rate=_agree([config.stochastic_depth * layer / top for layer in layers]),
         key=keys,
     )

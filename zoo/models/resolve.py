@@ -60,6 +60,7 @@ def resolve(config: ModelConfig, placement: Placement | None = None) -> ModelCon
         final_norm=_end("final_norm", config.final_norm, ends.final_norm, name),
         qk_norm=qk_norm,
         window_pattern=shortest_pattern(spread(config.window_pattern, depth)),
+        attention_pattern=shortest_pattern(spread(config.attention_pattern, depth)),
         rotary_pattern=shortest_pattern(spread(config.rotary_pattern, depth)),
         rotary_scaling=write_scaling(read_scaling(config.rotary_scaling)),
         attention_bias=attention_bias,
@@ -92,6 +93,7 @@ def place(config: ModelConfig, variant: Variant | None = None) -> Placement:
         num_heads=config.num_heads,
         head_dim=config.sizes().head_dim,
         layout=config.layout,
+        attention_pattern=config.attention_pattern,
     )
 
 

@@ -61,7 +61,8 @@ class Sublayer(nnx.Module):
             branch = self.branch(x)
         else:
             seen, settings = self._view(scope, inputs)
-            branch = self.branch(x, seen, **settings, key=fold(key, 0))
+            drops = {} if self.kind == "linear_attention" else {"key": fold(key, 0)}
+            branch = self.branch(x, seen, **settings, **drops)
         return dropout(branch, self.dropout, fold(key, 1))
 
     def remember(
@@ -86,6 +87,8 @@ class Sublayer(nnx.Module):
     def _view(self, scope: Scope, inputs: LayerInputs) -> tuple[Scope, dict[str, Any]]:
         if self.kind == "cross_attention":
             return scope.across(), {"source": scope.source}
+        if self.kind == "linear_attention":
+            return scope, {"decay": inputs.decay}
         if scope.rotary is not None and inputs.rotary is not None:
             scope = dataclasses.replace(scope, rotary=scope.rotary.way(inputs.rotary))
         return scope, {"window": inputs.window}

@@ -124,7 +124,8 @@ class Site:
     """One sublayer's place: `x' = norm_out(skip x + branch norm_branch(F(norm_in(x))))`.
 
     Attributes:
-        sublayer: `self_attention`, `cross_attention`, `mlp`, or `parallel` (attention + MLP).
+        sublayer: `self_attention`, `linear_attention`, `cross_attention`, `mlp`, or `parallel`
+            (attention + MLP).
         norm_in, norm_branch, norm_out: the three slots around F and the add.
         skip, branch: the multipliers a and b.
         inner_norm: asked of F: a norm before its output matrix, whose scale is 1: that of the

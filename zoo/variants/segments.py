@@ -11,6 +11,7 @@ from zoo.variants.placement import Multiplier, Site, StackPlacement
 # The matrix roles of each kind of sublayer, in the order in which they are applied.
 MATRICES = {
     "self_attention": ("q", "k", "v", "o"),
+    "linear_attention": ("q", "k", "v", "o"),
     "cross_attention": ("xq", "xk", "xv", "xo"),
     "mlp": ("w1", "w2"),
     "parallel": ("q", "k", "v", "o", "w1", "w2"),

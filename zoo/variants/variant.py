@@ -47,6 +47,7 @@ class Context:
         sublayer: the one that is asked about.
         layer_index: from 0, or None when a sublayer is resolved by itself.
         d_model, d_ff, num_heads, head_dim: widths; 0 when not known.
+        attention_pattern: S (softmax) or L (linear attention) per layer, repeated over the depth.
     """
 
     architecture: Architecture
@@ -60,6 +61,14 @@ class Context:
     d_ff: int = 0
     num_heads: int = 0
     head_dim: int = 0
+    attention_pattern: str = "S"
+
+    def in_layer(self, layer: int) -> Context:
+        """The context of one layer, in which linear attention may stand for the other kind."""
+        linear = self.attention_pattern[layer % len(self.attention_pattern)] == "L"
+        kinds = {"self_attention": "linear_attention"} if linear else {}
+        sublayers = tuple(kinds.get(each, each) for each in self.sublayers)
+        return dataclasses.replace(self, layer_index=layer, sublayers=sublayers)
 
     @property
     def num_layers(self) -> int:
@@ -246,10 +255,9 @@ class Variant:
         """One resolved stack."""
         layers = tuple(
             tuple(
-                self.site(dataclasses.replace(context, layer_index=layer, sublayer=sublayer))
-                for sublayer in context.sublayers
+                self.site(dataclasses.replace(own, sublayer=sublayer)) for sublayer in own.sublayers
             )
-            for layer in range(context.num_layers)
+            for own in map(context.in_layer, range(context.num_layers))
         )
         return dataclasses.replace(self.stack_ends(context), layers=layers, stream=self.stream)
 
@@ -264,11 +272,13 @@ class Variant:
         num_heads: int = 0,
         head_dim: int = 0,
         layout: Layout = "sequential",
+        attention_pattern: str = "S",
     ) -> Placement:
         """The placement of a whole model.
 
         Args:
             layout: `parallel`: attention and MLP are one sublayer, so a layer counts as one.
+            attention_pattern: as in `Context`.
         """
         resolved = []
         for stack, own in SUBLAYERS[architecture].items():
@@ -285,6 +295,7 @@ class Variant:
                 d_ff=d_ff,
                 num_heads=num_heads,
                 head_dim=head_dim or (d_model // num_heads if num_heads else 0),
+                attention_pattern=attention_pattern,
             )
             resolved.append((stack, self.stack(context)))
         return Placement(self.spec, tuple(resolved), base_init=self.base_init, hooks=self.hooks)

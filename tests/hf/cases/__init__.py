@@ -29,6 +29,7 @@ class Case:
         takes: what it is called on.
         generates: whether its greedy tokens are held too.
         untied: a weight that its class ties to another's, and files of this kind do not.
+        computed: ends of the names of tensors that follow from the config and are not drawn.
     """
 
     cls: str
@@ -36,6 +37,7 @@ class Case:
     takes: Literal["text", "pairs", "image"] = "text"
     generates: bool = False
     untied: str | None = None
+    computed: tuple[str, ...] = ()
 
 
 VOCAB, LENGTH, NEW_TOKENS = 48, 9, 24

@@ -31,11 +31,11 @@ _FIELDS: dict[str, Any] = FIELDS | {
 _NAMES = {"rms_norm_eps": "layer_norm_eps"}
 
 
-def by_head(name: str) -> Map:
+def by_head(name: str, *, kind: str = "self_attention") -> Map:
     """Queries, keys and values of a matrix whose rows go by head, then by these three."""
     fused: Map = {}
     for part, role in enumerate("qkv"):
-        fused |= linear(f"self_attention/branch/{role}", name, part=part)
+        fused |= linear(f"{kind}/branch/{role}", name, part=part)
     return {
         place: dataclasses.replace(each, load=_apart, save=_together)
         for place, each in fused.items()
