@@ -100,6 +100,12 @@ RELEASED: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
         {"window": 4096, "window_pattern": "LLLG", "rotary_pattern": "RRRN"},
     ),
     (
+        "falcon",
+        {"new_decoder_architecture": True, "num_kv_heads": 8, "num_attention_heads": 128}
+        | {"hidden_size": 8192},
+        {"num_kv_heads": 8, "layout": "parallel", "parallel_norms": "separate"},
+    ),
+    (
         "gpt_neox",
         {"rotary_emb_base": 10000, "rotary_pct": 0.25, "use_parallel_residual": True},
         {"rotary_fraction": 0.25, "layout": "parallel", "parallel_norms": "separate"},
@@ -147,6 +153,10 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
     ("olmo", {"clip_qkv": 8.0}, "clip_qkv = 8.0"),
     ("stablelm", {"qk_layernorm": True}, "qk_layernorm = True"),
     ("gpt_neox", {"is_decoder": True}, "is_decoder = True"),
+    ("gpt_bigcode", {"multi_query": False}, "multi_query = False"),
+    ("gpt_neo", {"attention_types": [[["global"], 3]]}, "24 layers, as num_layers says"),
+    ("falcon", {"alibi": True}, "alibi = True"),
+    ("falcon", {"num_ln_in_parallel_attn": 2}, "num_ln_in_parallel_attn = 2"),
     ("gptj", {"rotary_dim": None}, "rotary_dim = None"),
     ("codegen", {"n_head": 6, "n_embd": 24, "rotary_dim": 4}, "n_head = 6"),
 ]

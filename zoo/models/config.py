@@ -168,7 +168,8 @@ class ModelConfig:
     bias: bool = True
     """Biases in attention and MLP."""
     attention_bias: AttentionBias | None = None
-    """Biases in attention: on all matrices, on queries, keys and values, or none; default: bias."""
+    """Biases in attention: on all matrices, on queries, keys and values, on the output matrix, or
+    none; default: bias."""
     mlp_bias: bool | None = None
     """Biases in the MLP; default: bias."""
     head_bias: bool = False

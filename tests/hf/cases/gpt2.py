@@ -13,4 +13,8 @@ CASES = {
         {**SIZES, "activation_function": "relu", "tie_word_embeddings": False},
         generates=True,
     ),
+    "gpt2_sequence": Case(
+        "GPT2ForSequenceClassification", {**SIZES, "num_labels": 3, "pad_token_id": 1}
+    ),
+    "gpt2_token": Case("GPT2ForTokenClassification", {**SIZES, "num_labels": 3}),
 }

@@ -26,7 +26,9 @@ CASES = {
     ),
     "seed_oss": Case("SeedOssForCausalLM", {**SIZES, "head_dim": 6}, generates=True),
     "seed_oss_biased": Case("SeedOssForCausalLM", {**BIASED, "attention_out_bias": True}),
-    "seed_oss_unbiased": Case("SeedOssModel", {**SIZES, "attention_bias": False}),
+    "seed_oss_out": Case(
+        "SeedOssModel", {**SIZES, "attention_bias": False, "attention_out_bias": True}
+    ),
     "bitnet": Case("BitNetForCausalLM", SIZES, generates=True),
     "bitnet_biased": Case(
         "BitNetModel", {**SIZES, "attention_bias": True, "hidden_act": "silu", "rms_norm_eps": 1e-2}

@@ -28,12 +28,16 @@ _WEIGHTS = {**ENDS, **BRANCHES, **NORMS}
 
 def _biases(theirs: Settings) -> Settings:
     into, out = bool(theirs["attention_bias"]), bool(theirs["attention_out_bias"])
-    return {"attention_bias": {(True, True): "all", (True, False): "qkv"}.get((into, out), "none")}
+    words = {(True, True): "all", (True, False): "qkv", (False, True): "out"}
+    return {"attention_bias": words.get((into, out), "none")}
 
 
 def _out_bias(ours: Settings) -> Settings:
     own = ours["attention_bias"]
-    return {"attention_bias": own != "none", "attention_out_bias": own == "all"}
+    return {
+        "attention_bias": own in ("all", "qkv"),
+        "attention_out_bias": own in ("all", "out"),
+    }
 
 
 FAMILIES = (
