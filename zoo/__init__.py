@@ -14,6 +14,7 @@ _HOMES = {
     "create_model": "zoo.models.presets",
     "list_models": "zoo.models.presets",
     "profile": "zoo.models.profile",
+    "resize_vocabulary": "zoo.models.vocabulary",
     "Variant": "zoo.variants.variant",
     "Placement": "zoo.variants.placement",
     "Residual": "zoo.variants.residual",
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
     from zoo.models.presets import create_model as create_model
     from zoo.models.presets import list_models as list_models
     from zoo.models.profile import profile as profile
+    from zoo.models.vocabulary import resize_vocabulary as resize_vocabulary
     from zoo.training.config import TrainConfig as TrainConfig
     from zoo.training.loop import train as train
     from zoo.variants.audit import audit as audit

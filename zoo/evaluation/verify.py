@@ -32,7 +32,7 @@ TEXTS = (
 )
 _LONGEST = 48
 # Heads whose last axis is a distribution, and what one of them is drawn for.
-_DRAWN = {
+DRAWN = {
     "language_model": "token",
     "masked_lm": "token",
     "token_classification": "token",
@@ -161,7 +161,7 @@ def compare(
 ) -> Verification:
     """As `verify`, of two models that are loaded; `folder` is where the tokenizer lies."""
     config = ours.model.config
-    inputs, said = _inputs(config, folder)
+    inputs, said = example_inputs(config, folder)
     mine, other = ours.run(inputs), theirs.run(inputs)
     if mine.output.shape != other.output.shape:
         raise CheckpointError(
@@ -169,9 +169,9 @@ def compare(
             f"{list(other.output.shape)}: there is nothing to compare"
         )
     seen = inputs.get("decoder_attention_mask", inputs.get("attention_mask"))
-    first, second = _seen(mine.output, seen), _seen(other.output, seen)
+    first, second = seen_rows(mine.output, seen), seen_rows(other.output, seen)
     error = np.abs(first.astype(np.float64) - second)
-    per = _DRAWN.get(config.head or "none")
+    per = DRAWN.get(config.head or "none")
     layers, where = _layers(mine, other, inputs, tolerance, bool(error.max() <= tolerance))
     greedy, new = None, 0
     if config.head == "language_model":
@@ -188,7 +188,7 @@ def compare(
         max_abs_error=float(error.max()),
         mean_abs_error=float(error.mean()),
         largest=float(np.abs(second).max()),
-        kl=None if per is None else _kl(second, first),
+        kl=None if per is None else divergence(second, first),
         kl_per=per,
         layers=layers,
         first_difference=where,
@@ -199,7 +199,7 @@ def compare(
 
 
 def _kind(head: str | None) -> str:
-    if head in _DRAWN:
+    if head in DRAWN:
         return "logits"
     return "hidden states" if head in (None, "none") else str(head)
 
@@ -217,7 +217,7 @@ def _check_alike(ours: ModelConfig, theirs: ModelConfig) -> None:
             raise CheckpointError(f"{name} is {mine} and {other}: there is nothing to compare")
 
 
-def _inputs(config: ModelConfig, folder: Path) -> tuple[Inputs, str]:
+def example_inputs(config: ModelConfig, folder: Path) -> tuple[Inputs, str]:
     """A batch for a model, and what it is in words."""
     draw = np.random.default_rng(0)
     if config.architecture == "vision":
@@ -281,14 +281,14 @@ def _prompts(config: ModelConfig, inputs: Inputs, room: int) -> Inputs:
     return _padded(rows, int(ids[mask == 0][0]) if (mask == 0).any() else 0, left=True)
 
 
-def _seen(output: Array, mask: Array | None) -> Array:
+def seen_rows(output: Array, mask: Array | None) -> Array:
     """What stands at real tokens, [tokens, ...]; of one vector a text, all."""
     if mask is None or output.shape[:2] != mask.shape:
         return output
     return output[mask == 1]
 
 
-def _kl(reference: Array, other: Array) -> float:
+def divergence(reference: Array, other: Array) -> float:
     """Mean of KL(reference || other) over rows of logits, in nats."""
     p, q = (_log_softmax(each.astype(np.float64)) for each in (reference, other))
     return float(np.mean(np.sum(np.exp(p) * (p - q), axis=-1)))
@@ -313,11 +313,11 @@ def _layers(
         prefix = "decoder_" if name == "decoder" and "decoder_input_ids" in inputs else ""
         mask = inputs.get(f"{prefix}attention_mask")
         for number, (one, two) in enumerate(zip(mine, other, strict=True), start=1):
-            error = _relative(_seen(one, mask), _seen(two, mask))
+            error = _relative(seen_rows(one, mask), seen_rows(two, mask))
             if number == len(mine):
                 # Some classes give the last layer as it is, some behind the final norm.
                 behind = ours.ends.get(name, one)
-                error = min(error, _relative(_seen(behind, mask), _seen(two, mask)))
+                error = min(error, _relative(seen_rows(behind, mask), seen_rows(two, mask)))
             found.append((f"{number} of {len(mine)} ({name})", error))
     if not found:
         return (), "n/a: there are no hidden states"

@@ -202,3 +202,8 @@ KINDS: dict[NormKind, _Kind] = {
     "seed_norm": _Kind(_seed, gain=None, own=_seed_weights),  # 2510.22777
     "gated_rms_norm": _Kind(_rms, own=_gate_weights, after=_gated),  # 2601.22966
 }
+
+
+def can_fold(kind: NormKind) -> bool:
+    """Whether a linear layer behind the norm can take over its gain and shift."""
+    return KINDS[kind].gain is not None and KINDS[kind].after is _Kind.after
