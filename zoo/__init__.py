@@ -33,6 +33,7 @@ _HOMES = {
     "load_tokenizer": "zoo.data.tokenizers",
     "TrainConfig": "zoo.training.config",
     "train": "zoo.training.loop",
+    "change_variant": "zoo.evaluation.surgery",
     "diagnose": "zoo.diagnosis.measure",
     "features": "zoo.diagnosis.features",
 }
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
     from zoo.diagnosis.features import features as features
     from zoo.diagnosis.measure import diagnose as diagnose
     from zoo.errors import ZooError as ZooError
+    from zoo.evaluation.surgery import change_variant as change_variant
     from zoo.hf.export import save_pretrained as save_pretrained
     from zoo.hf.families import list_families as list_families
     from zoo.hf.pretrained import load_pretrained as load_pretrained

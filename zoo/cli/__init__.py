@@ -20,6 +20,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "generate": ("generate", "continue a prompt with a trained model"),
     "export": ("export", "write a run or a checkpoint as a folder, with a model card"),
     "verify": ("verify", "compare a checkpoint with transformers, or with another"),
+    "surgery": ("surgery", "put a checkpoint under another placement or vocabulary"),
     "diagnose": ("diagnose", "what flows through each sublayer, and what a step does to it"),
     "data": ("data", "show the text that a config trains on, as the model will see it"),
     "describe": ("describe", "one norm placement in full: wiring, constants, recipe, paper"),

@@ -258,6 +258,7 @@ class _Stack:
     def run(self, fold_gains: bool) -> None:
         self._move_norms()
         self._match_multipliers()
+        self._match_logits()
         if fold_gains:
             for layer, _, new in self._sites():
                 self._fold_gain(layer, new)
@@ -381,6 +382,19 @@ class _Stack:
         factor = (old.attention_scale or usual) / (new.attention_scale or usual)
         if factor != 1.0 and not new.qk_unit and not any("q_norm" in name for name in own):
             self._scale(own, ("q", "xq"), factor, what="factor on the scores")
+
+    def _match_logits(self) -> None:
+        """The constant on the logits, in a head that has a matrix of its own."""
+        factor = self.old.logit_scale.number / self.new.logit_scale.number
+        found = [
+            at
+            for at, own in self.after.weights.items()
+            if (own.stack, own.role) == (self.name, "head") and "vocab" in own.axes
+        ]
+        if factor != 1.0 and any(self.after.weights[at].kind == "matrix" for at in found):
+            for at in found:
+                self.after.arrays[at] = self.after.arrays[at] * factor
+            self.ledger.note("folded", "factor on the logits into the head")
 
     def _scale(
         self,

@@ -82,7 +82,7 @@ def export(source: str | Path, folder: str | Path, *, family: str | None = None)
         run, summary = from_dict(read_config(local)), _summary(local)
         files = _of_run(local, run, model, translation)
     else:
-        files = _carried(local)
+        files = carried(local)
     declined = _declined(model, translation, asked=family)
     files["README.md"] = card(
         model,
@@ -117,7 +117,7 @@ def _summary(workdir: Path) -> dict[str, Any] | None:
         return None  # a run that goes on has none
 
 
-def _carried(folder: Path) -> dict[str, bytes]:
+def carried(folder: Path) -> dict[str, bytes]:
     """What lies beside the weights of a checkpoint."""
     names = (*TOKENIZER_FILES, BYTES_FILE, LABELS_FILE, GENERATION_FILE)
     return {name: (folder / name).read_bytes() for name in names if (folder / name).is_file()}
