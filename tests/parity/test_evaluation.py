@@ -30,7 +30,10 @@ GPT2 = {
 }
 
 
-@pytest.mark.parametrize("name", ["gpt2", "bart", "mbart_body", "bert_sequence", "gemma2_capped"])
+@pytest.mark.parametrize(
+    "name",
+    ["gpt2", "bart", "mbart_body", "bert_sequence", "gemma2_capped", "roberta_causal", "vit_image"],
+)
 def test_a_checkpoint_verifies_in_every_layer(name: str, tmp_path: Path) -> None:
     write(name, tmp_path)
     found = verify(tmp_path)

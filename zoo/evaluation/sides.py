@@ -110,6 +110,12 @@ class TransformersSide:
         import torch
 
         given = {key: _tensor(key, array) for key, array in inputs.items()}
+        # `generate` counts from 0 where RoBERTa, called, counts from behind the padding's position.
+        embeddings = getattr(self.model.base_model, "embeddings", None)
+        count = getattr(embeddings, "create_position_ids_from_input_ids", None)
+        if count is not None:
+            pad = self.model.config.pad_token_id
+            given["position_ids"] = count(given["input_ids"], pad)
         greedy = {"do_sample": False, "num_beams": 1, "eos_token_id": None}
         with torch.no_grad():
             written = self.model.generate(**given, max_new_tokens=new_tokens, **greedy)
