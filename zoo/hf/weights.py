@@ -86,7 +86,9 @@ class Slot:
     def copies(self) -> list[Copy]:
         """Of the layers, and of the experts, that lie along its first axes."""
         layers = () if self.weight.layers is None else self.weight.layers
-        copies: list[Copy] = [((row,), (layer,)) for row, layer in enumerate(layers)] or [((), ())]
+        # Layers that share a weight go by the number of their group.
+        groups = [layer // self.weight.shared for layer in layers]
+        copies: list[Copy] = [((row,), (group,)) for row, group in enumerate(groups)] or [((), ())]
         if self.weight.axes[:1] != (EXPERTS,):
             return copies
         experts = range(self.shape[len(copies[0][0])])

@@ -36,7 +36,8 @@ class Weight:
         axes: one logical axis name per dimension, without the layer axis.
         fan_in, fan_out: of the matrix product the weight serves.
         layers: the layer indices along the leading layer axis, or None when the
-            weight has no such axis.
+            weight has no such axis; of a weight that neighbouring layers share, the first of them.
+        shared: how many neighbouring layers share it.
         sublayer: the sublayer it belongs to (`self_attention`, `mlp`, ...), if any.
         stack: the stack it belongs to (`encoder` or `decoder`), if any.
         start: where a weight that is not drawn starts, unless its placement says otherwise: one
@@ -50,6 +51,7 @@ class Weight:
     fan_in: int = 1
     fan_out: int = 1
     layers: range | None = None
+    shared: int = 1
     sublayer: str | None = None
     stack: str | None = None
     start: float | tuple[float, ...] = 0.0

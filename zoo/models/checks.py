@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from zoo.errors import ConfigError, choices
 from zoo.models.config import HEADS, ModelConfig
 from zoo.settings import check_types
@@ -24,7 +26,7 @@ def validate(config: ModelConfig) -> None:
     _check_architecture(config)
     optional = ("vocab_size", "max_length", "num_kv_heads", "head_dim", "d_ff", "window")
     more = ("num_labels", "type_vocab_size", "relative_buckets", "relative_max_distance")
-    for field in (*optional, *more, "embedding_width", "num_experts"):
+    for field in (*optional, *more, "embedding_width", "layer_groups", "num_experts"):
         if getattr(config, field) is not None:
             _positive(field, getattr(config, field))
     heads, width = config.num_heads, config.d_model
@@ -40,6 +42,12 @@ def validate(config: ModelConfig) -> None:
         raise ConfigError(
             f"num_kv_heads = {kv_heads} does not divide num_heads = {heads}; "
             f"use {choices(_divisors(heads))}"
+        )
+    groups, depths = config.layer_groups, {config.depth("encoder"), config.depth("decoder")} - {0}
+    if groups is not None and any(depth % groups for depth in depths):
+        raise ConfigError(
+            f"layer_groups = {groups} does not divide num_layers = {max(depths)}; use "
+            f"{choices(_divisors(math.gcd(*depths)))}"
         )
     _check_positions(config)
     for field in ("dropout", "embedding_dropout", "attention_dropout", "stochastic_depth"):

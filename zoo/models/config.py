@@ -76,6 +76,9 @@ class ModelConfig:
     """Layers of the encoder of an encoder_decoder; default num_layers."""
     num_decoder_layers: int | None = None
     """Layers of the decoder of an encoder_decoder; default num_layers."""
+    layer_groups: int | None = None
+    """Sets of weights for the layers of a stack, each used by as many neighbours (ALBERT,
+    1909.11942: 1) and started as the first of them; default: every layer has its own."""
     head: Head | None = None
     """What stands on the stack; default: the architecture's usual one."""
     num_labels: int | None = None

@@ -42,7 +42,8 @@ def unrolled(stack: Stack) -> Stack:
     for block in stack.blocks:
         period, params = nnx.split(block.layers)
         for repeat in range(block.plan.repeats):
-            layers += nnx.merge(period, jax.tree.map(lambda a: a[repeat][None], params))  # type: ignore[arg-type]  # noqa: B023
+            row = repeat // block.plan.shared
+            layers += nnx.merge(period, jax.tree.map(lambda a: a[row][None], params))  # type: ignore[arg-type]  # noqa: B023
     same: Stack = nnx.merge(*nnx.split(stack))
     same.blocks = nnx.List([Block(BlockPlan(0, len(layers), 1), layers)])
     return same

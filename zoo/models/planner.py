@@ -5,17 +5,24 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Hashable, Sequence
 
+from zoo.errors import ConfigError
+
 # Longest pattern looked for; published ones repeat after at most eight layers.
 _LONGEST_PERIOD = 16
 
 
 @dataclasses.dataclass(frozen=True)
 class BlockPlan:
-    """`period` consecutive layers from `start`, `repeats` times over."""
+    """`period` consecutive layers from `start`, `repeats` times over.
+
+    Attributes:
+        shared: consecutive repeats that have the same weights.
+    """
 
     start: int
     period: int
     repeats: int
+    shared: int = 1
 
     def layers(self, position: int) -> range:
         """Indices of the layers at one position of the period."""
@@ -46,6 +53,20 @@ def plan(structures: Sequence[Hashable]) -> tuple[BlockPlan, ...]:
         blocks.append(best)
         start += best.period * best.repeats
     return tuple(blocks)
+
+
+def grouped(blocks: Sequence[BlockPlan], groups: int) -> BlockPlan:
+    """One block of all layers, in which those of a group have the same weights.
+
+    Raises:
+        ConfigError: where layers differ.
+    """
+    if len(blocks) > 1 or blocks[0].period > 1:
+        raise ConfigError(
+            f"layer_groups = {groups}: the layers of this variant are not all alike, and so cannot "
+            "share weights; leave it out"
+        )
+    return dataclasses.replace(blocks[0], shared=blocks[0].repeats // groups)
 
 
 def _repeats(structures: Sequence[Hashable], start: int, period: int) -> int:

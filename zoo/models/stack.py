@@ -17,7 +17,7 @@ from zoo.layers.linear import dropout, fold
 from zoo.models.branches import make_branch, outside
 from zoo.models.config import ModelConfig
 from zoo.models.inputs import LayerInputs, combine, layer_inputs, partition
-from zoo.models.planner import BlockPlan, plan
+from zoo.models.planner import BlockPlan, grouped, plan
 from zoo.variants.placement import Site, StackPlacement
 from zoo.variants.streams import STREAMS, Carry, Numbers, StreamEnds, Tap
 from zoo.variants.streams.base import weighed
@@ -161,7 +161,8 @@ class Layer(nnx.Module):
 
 
 class Block(nnx.Module):
-    """`period` layers whose weights carry a leading axis of `repeats`, run by one scan."""
+    """`period` layers whose weights carry a leading axis of `repeats` (or, where some share theirs,
+    of as many as differ), run by one scan."""
 
     def __init__(self, plan: BlockPlan, layers: Sequence[Layer]) -> None:
         self.plan = plan
@@ -191,6 +192,7 @@ class Block(nnx.Module):
     ) -> tuple[Carry, list[R]]:
         """(carry, one entry per position of what `run` gives beside it, stacked like `inputs`)."""
         graphdef, params = nnx.split(self.layers)
+        shared = self.plan.shared
         fixed, varying = partition(inputs, self.plan.repeats)
 
         def body(carry: Carry, scanned: tuple[Any, Any]) -> tuple[Carry, list[R]]:
@@ -205,18 +207,28 @@ class Block(nnx.Module):
         if config.unroll or self.plan.repeats == 1:
             steps = []
             for step in range(self.plan.repeats):
-                carry, records = body(carry, jax.tree.map(lambda a: a[step], (params, varying)))  # noqa: B023
+                own = _rows(params, step // shared), _rows(varying, step)
+                carry, records = body(carry, own)
                 steps.append(records)
             measured = jax.tree.map(lambda *values: jnp.stack(values), *steps)
-        else:
+        elif shared == 1:
             carry, measured = jax.lax.scan(body, carry, (params, varying))
+        else:
+
+            def group(carry: Carry, own: tuple[Any, Any]) -> tuple[Carry, list[R]]:
+                row, varying = own
+                return jax.lax.scan(lambda c, v: body(c, (row, v)), carry, varying, length=shared)
+
+            groups = jax.tree.map(lambda a: a.reshape(-1, shared, *a.shape[1:]), varying)
+            carry, measured = jax.lax.scan(group, carry, (params, groups))
+            measured = jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), measured)
         return carry, measured
 
     def values(self, carry: Carry, inputs: Sequence[LayerInputs]) -> jax.Array:
         """The values of the first layer's attention, which reads `carry`."""
         graphdef, params = nnx.split(self.layers)
         fixed, varying = partition(inputs, self.plan.repeats)
-        params, varying = jax.tree.map(lambda a: a[0], (params, varying))
+        params, varying = _rows((params, varying), 0)
         layer, own = nnx.merge(graphdef, params)[0], combine(fixed, varying)[0]
         first: Sublayer = layer.sublayers[0]
         values: jax.Array = first.branch.values(first.residual.read(carry, own.numbers[0]))
@@ -229,6 +241,8 @@ class Stack(nnx.Module):
     def __init__(self, placement: StackPlacement, config: ModelConfig, *, name: str) -> None:
         self.name = name
         blocks = plan([_structure(layer) for layer in placement.layers])
+        if config.layer_groups is not None:
+            blocks = (grouped(blocks, config.layer_groups),)
         self.blocks = nnx.List([_block(block, placement, config, name) for block in blocks])
         ends = STREAMS[placement.stream].ends
         made = ends(placement, config.d_model, config.norm_spec())
@@ -358,13 +372,17 @@ class Stack(nnx.Module):
         ]
 
 
+def _rows(tree: Any, index: int) -> Any:
+    return jax.tree.map(lambda array: array[index], tree)
+
+
 def _block(plan: BlockPlan, placement: StackPlacement, config: ModelConfig, stack: str) -> Block:
     """The layers of a plan, with a leading axis on every weight."""
     layers = []
     for position in range(plan.period):
         layer = Layer(placement.layers[plan.start + position], placement, config)
         for index, sublayer in enumerate(layer.sublayers):
-            layer.sublayers[index] = _stacked(sublayer, plan.layers(position), stack)
+            layer.sublayers[index] = _stacked(sublayer, plan, position, stack)
         layers.append(layer)
     return Block(plan, layers)
 
@@ -384,14 +402,22 @@ def _structure(layer: Sequence[Site]) -> tuple[Any, ...]:
     return tuple(site.structure() for site in layer)
 
 
-def _stacked(sublayer: Sublayer, layers: range, name: str) -> Sublayer:
-    """The same sublayer with a leading axis of len(layers) on every weight."""
+def _stacked(sublayer: Sublayer, plan: BlockPlan, position: int, name: str) -> Sublayer:
+    """The same sublayer with a leading axis on every weight, over the layers at one position of a
+    plan, or over the first of each group that shares it."""
     graphdef, state = nnx.split(sublayer)
+    layers = plan.layers(position)[:: plan.shared]
+    where: dict[str, Any] = {
+        "layers": layers,
+        "shared": plan.shared,
+        "sublayer": sublayer.kind,
+        "stack": name,
+    }
 
     def stack(_: Any, param: nnx.Param[jax.Array]) -> nnx.Param[jax.Array]:
         value = param.get_value()
         own: weight.Weight = param.get_metadata()["weight"]
-        own = dataclasses.replace(own, layers=layers, sublayer=sublayer.kind, stack=name)
+        own = dataclasses.replace(own, **where)
         return nnx.Param(jnp.broadcast_to(value, (len(layers), *value.shape)), weight=own)
 
     return nnx.merge(graphdef, nnx.map_state(stack, state))
