@@ -321,9 +321,20 @@ def test_the_state_survives_a_checkpoint(name, tmp_path):
 
 
 def test_muon_refuses_matrices_it_cannot_read():
-    weights = {"w1": Weight("w1", "matrix", ("experts", "embed", "mlp"))}
+    weights = {"w1": Weight("w1", "matrix", ("heads", "embed", "mlp"))}
     with pytest.raises(ConfigError, match="2 axes"):
         make_optimizer(config("muon"), weights)
+
+
+def test_muon_takes_the_matrix_of_each_expert_by_itself():
+    together = {"w1": Weight("w1", "matrix", ("experts", "embed", "mlp"))}
+    rng = np.random.default_rng(0)
+    params, grads = (jnp.asarray(rng.normal(size=(3, 8, 5)), jnp.float32) for _ in range(2))
+    moved, _, _ = run(make_optimizer(config("muon"), together), {"w1": params}, [{"w1": grads}])
+    for expert in range(3):
+        alone = make_optimizer(config("muon"), {"w1": Weight("w1", "matrix", ("embed", "mlp"))})
+        own, _, _ = run(alone, {"w1": params[expert]}, [{"w1": grads[expert]}])
+        np.testing.assert_allclose(moved["w1"][expert], own["w1"], rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("field", ["beta1", "beta2"])

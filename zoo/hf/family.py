@@ -69,6 +69,8 @@ class Family:
             itself.
         where: weights that a choice adds or gives other names.
         renamed: (end of a name, its modern form), for files of old versions.
+        fused: end of a name -> ends of the tensors that it holds side by side, of every expert
+            (`{}`), for files that keep all experts of a layer in one tensor.
         model_type: of several families that have the same, told apart by their classes.
     """
 
@@ -87,6 +89,7 @@ class Family:
     tied: Mapping[str, str] = dataclasses.field(default_factory=dict)
     where: tuple[Where, ...] = ()
     renamed: tuple[tuple[str, str], ...] = ()
+    fused: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
     model_type: str = ""
 
     def __post_init__(self) -> None:

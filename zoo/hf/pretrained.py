@@ -21,7 +21,7 @@ from zoo.hf import own, sentence
 from zoo.hf.families import family_of
 from zoo.hf.family import Family
 from zoo.hf.files import is_workdir, locate, read_json, weight_files
-from zoo.hf.tensors import Tensors, open_tensors
+from zoo.hf.tensors import Tensors, by_expert, open_tensors
 from zoo.hf.weights import Map, Slot, load, slots
 from zoo.layers import weight
 from zoo.layers.positions import sinusoidal
@@ -227,7 +227,8 @@ def _named(family: Family, tensors: Tensors) -> Tensors:
             )
         theirs[modern] = name
     shapes = {modern: tensors.shapes[name] for modern, name in theirs.items()}
-    return Tensors(shapes, lambda modern: tensors.read(theirs[modern]))
+    renamed = Tensors(shapes, lambda modern: tensors.read(theirs[modern]))
+    return by_expert(renamed, family.fused) if family.fused else renamed
 
 
 def _parameters(

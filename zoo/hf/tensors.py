@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,40 @@ def open_tensors(files: Sequence[Path]) -> Tensors:
             point numbers.
     """
     return _flax(files[0]) if files[0].suffix == ".msgpack" else _safetensors(files)
+
+
+def by_expert(tensors: Tensors, fused: Mapping[str, Sequence[str]]) -> Tensors:
+    """The same tensors, where those that hold all experts come as one for each expert.
+
+    Args:
+        fused: end of a name -> ends of the tensors in it, with the expert's number for `{}`; they
+            lie side by side along the second axis, and experts along the first.
+    """
+    shapes: dict[str, tuple[int, ...]] = {}
+    homes: dict[str, tuple[str, int, slice]] = {}
+    for name, shape in tensors.shapes.items():
+        end = next((end for end in fused if name.endswith(end) and len(shape) == 3), None)
+        if end is None:
+            shapes[name] = shape
+            continue
+        rows = shape[1] // len(fused[end])
+        for expert in range(shape[0]):
+            for part, own in enumerate(fused[end]):
+                single = name.removesuffix(end) + own.format(expert)
+                if single in tensors.shapes:
+                    raise CheckpointError(f"the checkpoint holds {name} and {single}, a part of it")
+                shapes[single] = (rows, shape[2])
+                homes[single] = name, expert, slice(part * rows, (part + 1) * rows)
+    # Of a file in 16 bits a tensor is converted as a whole, once for many of its experts.
+    whole = functools.lru_cache(maxsize=2)(tensors.read)
+
+    def read(name: str) -> Array:
+        if name not in homes:
+            return tensors.read(name)
+        home, expert, own = homes[name]
+        return whole(home)[expert, own]
+
+    return Tensors(shapes, read)
 
 
 def _safetensors(files: Sequence[Path]) -> Tensors:

@@ -20,7 +20,7 @@ import numpy.typing as npt
 import optax
 
 from zoo.errors import ConfigError, choices, near_matches
-from zoo.layers.weight import Weight, map_weights
+from zoo.layers.weight import EXPERTS, Weight, map_weights
 from zoo.models.init import on_sphere
 from zoo.training.optim_config import OptimConfig, parse_freeze
 from zoo.variants.placement import Placement
@@ -303,11 +303,12 @@ def _muon_axes(weight: Weight) -> optax.contrib.MuonDimensionNumbers | None:
     """The in and out axis of a weight that muon orthogonalises; None is left to Adam."""
     if weight.kind != "matrix" or weight.role == "head":
         return None
-    if len(weight.axes) != 2:
+    if len(weight.axes) != 2 and weight.axes[:-2] != (EXPERTS,):
         raise ConfigError(
             f"optim.name = 'muon' needs matrices of 2 axes, but {weight.role!r} has {weight.axes}"
         )
-    first = 1 if weight.stacked else 0
+    # What is before the last two counts layers and experts.
+    first = weight.stacked + len(weight.axes) - 2
     return optax.contrib.MuonDimensionNumbers(reduction_axis=first, output_axis=first + 1)
 
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from zoo.hf.families.llama import ENDS, FIELDS, HEADS, LAYER, TIED, sizes
+from zoo.hf.families import llama
+from zoo.hf.families.llama import ENDS, FIELDS, HEAD_FIELDS, HEADS, LAYER, TIED, classes, sizes
+from zoo.hf.families.mistral import alike
 from zoo.hf.families.neox import by_head
 from zoo.hf.family import Family
 from zoo.hf.keys import CannotExpress, Entry, Fixed, Key, Rule, Settings, refused
 from zoo.hf.rotary import rotary
 from zoo.hf.weights import Map, Tensor, linear, norm
-from zoo.hf.windows import whole
+from zoo.hf.windows import whole, windows
 from zoo.models.config import shortest_pattern, spread
 from zoo.variants.registry import get_variant
 
@@ -80,25 +82,39 @@ _EXPERTS: tuple[Entry, ...] = (
     Key("num_local_experts", "num_experts", 8),
     Key("num_experts_per_tok", "experts_per_token", 2),
 )
-# Of training: noise and a loss on the router. Rounding alone depends on the size of a block.
-_IGNORED_KEYS = (
+# Of training: noise and a loss on the router.
+IGNORED_KEYS = (
+    *llama.IGNORED_KEYS,
     "output_router_logits",
     "router_aux_loss_coef",
     "router_jitter_noise",
-    "block_size",
 )
 _FIELDS: dict[str, Any] = FIELDS | {"experts_renormalised": True}
 
 
-def mixture(layer: str) -> Map:
-    """A router and the experts, each a gated MLP with tensors of its own."""
+def mixture(layer: str, gate: str = "w1", up: str = "w3", down: str = "w2") -> Map:
+    """A router and the experts, each a gated MLP with tensors of its own, by their names."""
     expert = f"{layer}.experts.{{}}"
     return {
         "mlp/branch/router/kernel": Tensor(f"{layer}.gate.weight", transposed=True),
-        "mlp/branch/gate": Tensor(f"{expert}.w1.weight", transposed=True),
-        "mlp/branch/w1": Tensor(f"{expert}.w3.weight", transposed=True),
-        "mlp/branch/w2": Tensor(f"{expert}.w2.weight", transposed=True),
+        "mlp/branch/gate": Tensor(f"{expert}.{gate}.weight", transposed=True),
+        "mlp/branch/w1": Tensor(f"{expert}.{up}.weight", transposed=True),
+        "mlp/branch/w2": Tensor(f"{expert}.{down}.weight", transposed=True),
     }
+
+
+def fused(
+    block: str, gate: str = "w1", up: str = "w3", down: str = "w2"
+) -> dict[str, tuple[str, ...]]:
+    """The same where all experts of a layer are in two tensors, as transformers 5 computes."""
+    ends = {".gate_up_proj": (gate, up), ".down_proj": (down,)}
+    return {
+        f".mlp.experts{name}": tuple(f".{block}.experts.{{}}.{end}.weight" for end in own)
+        for name, own in ends.items()
+    }
+
+
+_RENAMED = ((".mlp.gate.weight", ".block_sparse_moe.gate.weight"),)
 
 
 _ATTENTION = f"{LAYER}.self_attn"
@@ -127,7 +143,7 @@ _IGNORED = tuple(
 FAMILIES = (
     Family(
         name="minimax",
-        classes={"MiniMaxForCausalLM": "language_model", "MiniMaxModel": "none"},
+        classes=classes("MiniMax"),
         fields={name: value for name, value in _FIELDS.items() if name != "variant"},
         keys=(
             *_SIZES,
@@ -137,22 +153,34 @@ FAMILIES = (
             _layers(),
             Fixed("sliding_window", None),
         ),
-        ignored_keys=_IGNORED_KEYS,
+        # Rounding alone depends on the size of a block.
+        ignored_keys=(*IGNORED_KEYS, "block_size"),
         prefix="model.",
         weights=_WEIGHTS | _LINEAR,
         heads=HEADS,
+        head_fields=HEAD_FIELDS,
         ignored=_IGNORED,
         tied=TIED,
+        renamed=_RENAMED,
+        fused=fused("block_sparse_moe"),
     ),
     Family(
         name="mixtral",
-        classes={"MixtralForCausalLM": "language_model", "MixtralModel": "none"},
+        classes=classes("Mixtral"),
         fields=_FIELDS,
-        keys=(*_SIZES, *_EXPERTS, rotary(theta=1e6), Fixed("sliding_window", None)),
-        ignored_keys=_IGNORED_KEYS[:-1],
+        keys=(
+            *_SIZES,
+            *_EXPERTS,
+            rotary(theta=1e6),
+            windows(window=None, layers=alike, listed=False),
+        ),
+        ignored_keys=IGNORED_KEYS,
         prefix="model.",
         weights=_WEIGHTS,
         heads=HEADS,
+        head_fields=HEAD_FIELDS,
         tied=TIED,
+        renamed=_RENAMED,
+        fused=fused("block_sparse_moe"),
     ),
 )

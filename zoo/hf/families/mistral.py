@@ -30,7 +30,7 @@ _MISTRAL = {
 }
 
 
-def _alike(theirs: Settings) -> str:
+def alike(theirs: Settings) -> str:
     """All layers have the window, if there is one."""
     return whole(theirs, "num_hidden_layers") * ("G" if theirs["sliding_window"] is None else "L")
 
@@ -64,7 +64,7 @@ FAMILIES = (
         keys=(
             *sizes(**_MISTRAL),
             rotary(theta=10000.0),
-            windows(window=4096, layers=_alike, listed=False),
+            windows(window=4096, layers=alike, listed=False),
         ),
         ignored_keys=IGNORED_KEYS,
         prefix="model.",
@@ -80,7 +80,7 @@ FAMILIES = (
         keys=(
             *sizes(**_MISTRAL),
             rotary(theta=10000.0),
-            windows(window=4096, layers=_alike),
+            windows(window=4096, layers=alike),
         ),
         ignored_keys=IGNORED_KEYS,
         prefix="model.",
