@@ -54,8 +54,7 @@ def encoder(tmp_path: Path) -> Path:
 def test_a_file_that_cuts_and_fills_texts_gives_their_own_tokens(encoder: Path) -> None:
     tokenizer = load_tokenizer(encoder)
     np.testing.assert_array_equal(tokenizer.encode(b"a b c d e"), [4, 5, 6, 7, 8])
-    (framed,) = tokenizer.encode_framed([b"a b c d e"])
-    np.testing.assert_array_equal(framed, [1, 4, 5, 6, 7, 8, 2])
+    assert [list(part) for part in tokenizer.frame] == [[1], [2]]
     # And is saved as it was.
     tokenizer.save(encoder / "again")
     stored = [json.loads((f / "tokenizer.json").read_text()) for f in (encoder, encoder / "again")]
@@ -63,7 +62,7 @@ def test_a_file_that_cuts_and_fills_texts_gives_their_own_tokens(encoder: Path) 
 
 
 def vector(model: Transformer, text: str, folder: Path) -> np.ndarray:
-    ids = load_tokenizer(folder).encode_framed([text.encode()])[0]
+    ids = np.asarray([1, *load_tokenizer(folder).encode(text.encode()), 2], np.int32)
     return np.asarray(model.hidden(jnp.asarray(ids)[None])[0].mean(0))
 
 

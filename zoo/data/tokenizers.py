@@ -50,7 +50,7 @@ class Tokenizer(Protocol):
 
     @property
     def frame(self) -> Frame:
-        """What `encode_framed` puts around a text."""
+        """The special tokens that the file puts before, and after, a text."""
 
     @property
     def fingerprint(self) -> str: ...
@@ -62,9 +62,6 @@ class Tokenizer(Protocol):
 
     def encode_many(self, texts: Sequence[bytes]) -> list[np.ndarray]:
         """`encode` of each text; in parallel where the tokenizer can."""
-
-    def encode_framed(self, texts: Sequence[bytes]) -> list[np.ndarray]:
-        """`encode` of each text, with the special tokens that the file puts around a text."""
 
     def encode_with_ends(self, text: bytes) -> tuple[np.ndarray, np.ndarray]:
         """`encode`, and where in `text` each token ends, in bytes, int64 [tokens]."""
@@ -93,9 +90,6 @@ class ByteTokenizer:
 
     def encode_many(self, texts: Sequence[bytes]) -> list[np.ndarray]:
         return [self.encode(text) for text in texts]
-
-    def encode_framed(self, texts: Sequence[bytes]) -> list[np.ndarray]:
-        return self.encode_many(texts)
 
     def encode_with_ends(self, text: bytes) -> tuple[np.ndarray, np.ndarray]:
         return self.encode(text), np.arange(1, len(text) + 1)
@@ -143,10 +137,6 @@ class FileTokenizer:
             np.asarray([i for _ in parts for i in next(encoded).ids], dtype=np.int32)
             for parts in pieces
         ]
-
-    def encode_framed(self, texts: Sequence[bytes]) -> list[np.ndarray]:
-        encoded = self._inner.encode_batch_fast([text.decode("utf-8") for text in texts])
-        return [np.asarray(each.ids, np.int32) for each in encoded]
 
     def encode_with_ends(self, text: bytes) -> tuple[np.ndarray, np.ndarray]:
         characters = text.decode("utf-8")

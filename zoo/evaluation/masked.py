@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from zoo.data.tokenizers import SPECIAL, Tokenizer, vocabulary
+from zoo.data.tokenizers import SPECIAL, Frame, Tokenizer, vocabulary
 from zoo.errors import ConfigError
 from zoo.models.tower import Transformer
 from zoo.tasks.losses import cross_entropy, total
@@ -25,14 +25,14 @@ _ROWS = 32
 
 
 def masked_nats(
-    model: Transformer, ids: Array, *, window: int, mask_id: int, frame: tuple[Array, Array]
+    model: Transformer, ids: Array, *, window: int, mask_id: int, frame: Frame
 ) -> float:
     """The sum over all tokens of the negative log-likelihood in nats, each masked by itself.
 
     Args:
         ids: int32 [tokens], cut into pieces that fill a window together with the frame.
         window: tokens that the model reads at once.
-        frame: special tokens before and after each piece, int32.
+        frame: special tokens before and after each piece.
     """
     rows = _rows(ids, window, mask_id, frame)
     nats = 0.0
@@ -66,19 +66,8 @@ def mask_token(tokenizer: Tokenizer, rows: int, *, own: bool) -> int:
     return known
 
 
-def frame_of(tokenizer: Tokenizer) -> tuple[Array, Array]:
-    """The special tokens that the tokenizer puts before and after a text, int32."""
-    text = b"a"
-    plain, (framed,) = tokenizer.encode(text), tokenizer.encode_framed([text])
-    extra = len(framed) - len(plain)
-    for before in range(extra + 1):
-        if np.array_equal(framed[before : before + len(plain)], plain):
-            return framed[:before], framed[before + len(plain) :]
-    raise ConfigError("text: the tokenizer changes a text when it puts special tokens around it")
-
-
 def _rows(
-    ids: Array, window: int, mask_id: int, frame: tuple[Array, Array]
+    ids: Array, window: int, mask_id: int, frame: Frame
 ) -> Iterator[tuple[Array, Array, int, int]]:
     """(input [window], which of it is there, place of the mask, what it hides) of each token."""
     front, back = frame

@@ -18,9 +18,9 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from zoo.data.tokenizers import SPECIAL, Tokenizer, load_tokenizer
+from zoo.data.tokenizers import NO_FRAME, SPECIAL, Tokenizer, load_tokenizer
 from zoo.errors import ConfigError, DataError
-from zoo.evaluation.masked import frame_of, mask_token, masked_nats
+from zoo.evaluation.masked import mask_token, masked_nats
 from zoo.hf.files import is_workdir, locate, read_json
 from zoo.hf.pretrained import load_pretrained
 from zoo.models.config import ModelConfig
@@ -133,8 +133,7 @@ def _masked(
         raise ConfigError(
             f"stride = {stride}: windows of a masked language model do not overlap; leave it out"
         )
-    nothing = np.zeros(0, np.int32)
-    frame = frame_of(tokenizer) if framed else (nothing, nothing)
+    frame = tokenizer.frame if framed else NO_FRAME
     sizes = model.config.sizes()
     window = min(_MASKED_WINDOW, sizes.max_length) if window is None else window
     special = len(frame[0]) + len(frame[1])

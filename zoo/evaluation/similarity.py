@@ -75,9 +75,11 @@ def embed(
 ) -> tuple[np.ndarray[Any, Any], int]:
     """(vectors float32 [texts, d_model], how many texts were cut to the model's `max_length`)."""
     longest, last = model.config.sizes().max_length, model.config.sizes().vocab_size - 1
-    rows = tokenizer.encode_framed([text.encode() for text in texts])
-    cut = sum(len(row) > longest for row in rows)
-    rows = [row[:longest] for row in rows]
+    before, after = (np.asarray(part, np.int32) for part in tokenizer.frame)
+    room = longest - len(before) - len(after)
+    plain = tokenizer.encode_many([text.encode() for text in texts])
+    cut = sum(len(row) > room for row in plain)
+    rows = [np.concatenate([before, row[:room], after]) for row in plain]
     for text, row in zip(texts, rows, strict=True):
         if not len(row):
             raise DataError(f"{text!r} has no tokens")
