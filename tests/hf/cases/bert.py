@@ -28,4 +28,6 @@ CASES = {
         {**SIZES, "max_position_embeddings": 40, "is_decoder": True},
         generates=True,
     ),
+    "ernie": Case("ErnieModel", {**SIZES, "layer_norm_eps": 1e-3}),
+    "ernie_masked_lm": Case("ErnieForMaskedLM", {**SIZES, "hidden_act": "relu"}),
 }

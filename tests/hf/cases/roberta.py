@@ -20,4 +20,17 @@ CASES = {
     "xlm-roberta_masked_lm": Case("XLMRobertaForMaskedLM", {**OWN, "layer_norm_eps": 1e-3}),
     "camembert": Case("CamembertModel", OWN),
     "camembert_masked_lm": Case("CamembertForMaskedLM", {**OWN, "hidden_act": "gelu_new"}),
+    "data2vec-text": Case("Data2VecTextModel", {**OWN, "layer_norm_eps": 1e-3}),
+    "data2vec-text_sequence": Case(
+        "Data2VecTextForSequenceClassification", {**OWN, "num_labels": 3}
+    ),
+    "roberta-prelayernorm": Case("RobertaPreLayerNormModel", OWN),
+    "roberta-prelayernorm_masked_lm": Case(
+        "RobertaPreLayerNormForMaskedLM", {**OWN, "hidden_act": "relu", "layer_norm_eps": 1e-3}
+    ),
+    "roberta-prelayernorm_causal": Case(
+        "RobertaPreLayerNormForCausalLM",
+        {**OWN, "is_decoder": True, "pad_token_id": 0},
+        generates=True,
+    ),
 }

@@ -1,4 +1,5 @@
-"""BERT (1810.04805): post-norm encoders, with segments, a pooler and a dense masked-LM head."""
+"""BERT (1810.04805) and ERNIE: post-norm encoders, with segments, a pooler and a dense masked-LM
+head."""
 
 from __future__ import annotations
 
@@ -71,22 +72,24 @@ _LM_HEAD = {
     **tensor("head/vocabulary/bias", "cls.predictions.bias"),
 }
 
-FAMILIES = (
-    Family(
-        name="bert",
+
+def _family(name: str, models: str, causal: str, *more: Entry, ignored: tuple[str, ...]) -> Family:
+    """One `model_type`, whose classes begin with `models`; `causal` is the one that decodes."""
+    return Family(
+        name=name,
         classes={
-            "BertModel": "none",
-            "BertForMaskedLM": "masked_lm",
-            "BertForPreTraining": "masked_lm",
-            "BertLMHeadModel": "language_model",
-            "BertForSequenceClassification": "sequence_classification",
-            "BertForTokenClassification": "token_classification",
-            "BertForQuestionAnswering": "span",
+            f"{models}Model": "none",
+            f"{models}ForMaskedLM": "masked_lm",
+            f"{models}ForPreTraining": "masked_lm",
+            causal: "language_model",
+            f"{models}ForSequenceClassification": "sequence_classification",
+            f"{models}ForTokenClassification": "token_classification",
+            f"{models}ForQuestionAnswering": "span",
         },
         fields=FIELDS,
-        keys=(*KEYS, CAUSAL, Key("max_position_embeddings", "max_length", 512)),
-        ignored_keys=("classifier_dropout",),
-        prefix="bert.",
+        keys=(*KEYS, CAUSAL, Key("max_position_embeddings", "max_length", 512), *more),
+        ignored_keys=("classifier_dropout", *ignored),
+        prefix=f"{name}.",
         weights={**TRUNK, **linear("pooler/dense", "pooler.dense")},
         heads={
             "masked_lm": _LM_HEAD,
@@ -113,5 +116,17 @@ FAMILIES = (
             ),
         ),
         renamed=(("LayerNorm.gamma", "LayerNorm.weight"), ("LayerNorm.beta", "LayerNorm.bias")),
+    )
+
+
+FAMILIES = (
+    _family("bert", "Bert", "BertLMHeadModel", ignored=()),
+    _family(
+        "ernie",
+        "Ernie",
+        "ErnieForCausalLM",
+        # An embedding of tasks beside that of kinds.
+        Fixed("use_task_id", False),
+        ignored=("task_type_vocab_size", "task_id"),
     ),
 )

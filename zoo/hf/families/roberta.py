@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from zoo.hf.families.bert import CAUSAL, FIELDS, KEYS, TRUNK
+from zoo.hf.families.bert import CAUSAL, FIELDS, TRUNK, keys
 from zoo.hf.family import ByTensor, Family, Where
 from zoo.hf.keys import Rule, Settings
-from zoo.hf.weights import linear, norm, tensor
+from zoo.hf.weights import Map, linear, norm, tensor
 from zoo.hf.windows import whole
 
 
@@ -48,8 +48,26 @@ TIED = {
 OWN_BIAS = Where("tie_embeddings", False, tensor("head/vocabulary/bias", "lm_head.decoder.bias"))
 
 
-def _family(name: str, prefix: str) -> Family:
-    """One `model_type`, whose classes begin with `prefix`."""
+# The norms in front of the branches, and one at the end.
+_PRE_FIELDS = {**FIELDS, "variant": "pre_norm", "final_norm": True}
+_PRE = {
+    **TRUNK,
+    **norm("self_attention/residual/norm_in", "encoder.layer.{}.attention.LayerNorm"),
+    **norm("mlp/residual/norm_in", "encoder.layer.{}.intermediate.LayerNorm"),
+    **norm("final_norm", "LayerNorm"),
+}
+
+
+def _family(
+    name: str,
+    prefix: str,
+    *,
+    trunk: str = "roberta",
+    vocabulary: int = 30522,
+    fields: Settings = FIELDS,
+    weights: Map = TRUNK,
+) -> Family:
+    """One `model_type`, whose classes begin with `prefix` and tensors with `trunk`."""
     return Family(
         name=name,
         classes={
@@ -60,11 +78,11 @@ def _family(name: str, prefix: str) -> Family:
             f"{prefix}ForTokenClassification": "token_classification",
             f"{prefix}ForQuestionAnswering": "span",
         },
-        fields=FIELDS,
-        keys=(*KEYS, CAUSAL, positions(pad=1)),
+        fields=fields,
+        keys=(*keys(vocab_size=vocabulary), CAUSAL, positions(pad=1)),
         ignored_keys=("classifier_dropout",),
-        prefix="roberta.",
-        weights={**TRUNK, **linear("pooler/dense", "pooler.dense")},
+        prefix=f"{trunk}.",
+        weights={**weights, **linear("pooler/dense", "pooler.dense")},
         heads={
             "masked_lm": LM_HEAD,
             "language_model": LM_HEAD,
@@ -88,7 +106,16 @@ def _family(name: str, prefix: str) -> Family:
 
 
 FAMILIES = (
-    _family("roberta", "Roberta"),
+    _family("roberta", "Roberta", vocabulary=50265),
     _family("xlm-roberta", "XLMRoberta"),
     _family("camembert", "Camembert"),
+    _family("data2vec-text", "Data2VecText", trunk="data2vec_text"),
+    _family(
+        "roberta-prelayernorm",
+        "RobertaPreLayerNorm",
+        trunk="roberta_prelayernorm",
+        vocabulary=50265,
+        fields=_PRE_FIELDS,
+        weights=_PRE,
+    ),
 )
