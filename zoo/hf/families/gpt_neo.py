@@ -20,24 +20,26 @@ _KINDS = {"global": "G", "local": "L"}
 def _windows(theirs: Settings) -> Settings:
     """`attention_types` counts repeats of lists of kinds; `attention_layers` lists them all."""
     types, depth = theirs["attention_types"], whole(theirs, "num_layers")
-    listed = _expanded([[list(_KINDS), 12]] if types is None else types)
+    listed = _expanded([[list(_KINDS), 12]] if types is None else types, depth)
     if theirs["attention_layers"] not in (None, listed):
         raise refused("attention_layers", theirs["attention_layers"], [listed])
-    if len(listed) != depth:
-        raise refused("attention_types", types, [f"{depth} layers, as num_layers says"])
     width = min(whole(theirs, "window_size"), whole(theirs, "max_position_embeddings"))
     letters = "".join(_KINDS[kind] for kind in listed)
     return {"window": width, "window_pattern": shortest_pattern(letters)}
 
 
-def _expanded(types: Any) -> list[str]:
+def _expanded(types: Any, depth: int) -> list[str]:
     try:
-        listed = [kind for kinds, repeats in types for _ in range(repeats) for kind in kinds]
-        if all(kind in _KINDS for kind in listed):
-            return listed
-    except (TypeError, ValueError):
-        pass
-    raise refused("attention_types", types, [[[list(_KINDS), 12]]])
+        runs = [(list(kinds), int(repeats)) for kinds, repeats in types]
+        known = all(kind in _KINDS for kinds, _ in runs for kind in kinds)
+    except (TypeError, ValueError, OverflowError):
+        known = False
+    if not known:
+        raise refused("attention_types", types, [[[list(_KINDS), 12]]])
+    # Before they are made: a file may count anything.
+    if sum(len(kinds) * max(repeats, 0) for kinds, repeats in runs) != depth:
+        raise refused("attention_types", types, [f"{depth} layers, as num_layers says"])
+    return [kind for kinds, repeats in runs for _ in range(repeats) for kind in kinds]
 
 
 def _types(ours: Settings) -> Settings:
