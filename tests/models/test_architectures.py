@@ -21,6 +21,7 @@ from tests.models.test_by_hand import Array, Tree, activate, cut, linear, norm, 
 from tests.models.test_by_hand import mlp as mlp_by_hand
 from zoo.layers import weight
 from zoo.models.config import ModelConfig
+from zoo.models.tower import text_scope
 from zoo.models.transformer import Transformer, build
 
 VOCAB, WIDTH, SOURCE, TARGET = 23, 8, 7, 5
@@ -500,3 +501,16 @@ def test_one_table_serves_source_target_and_head_and_weights_name_their_stack() 
         ("emb", "encoder"),
         ("head", "decoder"),
     ]
+
+
+def test_distances_are_of_tokens_whatever_positions_they_take() -> None:
+    config = dataclasses.replace(BASE, relative_buckets=8)
+    places = jnp.arange(4)
+    apart = (places[:, None] - places)[None, None]
+    # Padding in front takes no position, and a second document begins again.
+    for positions in ([0, 0, 0, 1], [0, 1, 0, 1]):
+        scope = text_scope(config, jnp.asarray([positions]), None, None, causal=True)
+        np.testing.assert_array_equal(scope.offsets, apart)
+    seen = jnp.ones((1, 4), bool)
+    one = text_scope(config, jnp.asarray([[7]]), seen, None, causal=True, index=jnp.int32(2))
+    np.testing.assert_array_equal(one.offsets, apart[:, :, 2:3])

@@ -36,7 +36,11 @@ def test_in_and_out_again(name: str, tmp_path: Path) -> None:
     if case.generates:
         given = prompt(case)
         written = zoo.generate(
-            ours, given["input_ids"], given["attention_mask"], max_new_tokens=NEW_TOKENS
+            ours,
+            given["input_ids"],
+            given["attention_mask"],
+            max_new_tokens=NEW_TOKENS,
+            eos_id=(),
         )
         np.testing.assert_array_equal(written, expected["tokens"])
 

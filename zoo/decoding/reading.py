@@ -24,14 +24,12 @@ class Memory:
 
     Attributes:
         seen: [rows, tokens] bool, which may be seen, of the whole text.
-        positions: [rows, tokens] int32 of those that were read.
         counted: [rows] int32, how many of them took a position.
         pasts: of every layer, [layers, rows, ...] each; None: every token is read again.
         source: of an encoder-decoder; without pasts, with them only its mask.
     """
 
     seen: jax.Array
-    positions: jax.Array
     counted: jax.Array
     pasts: Any
     source: tuple[jax.Array | None, jax.Array] | None
@@ -39,9 +37,9 @@ class Memory:
     def of_rows(self, rows: jax.Array) -> Memory:
         """The memory of other rows: [new rows] int32 of the old ones."""
         pasts = jax.tree.map(lambda a: a[:, rows], self.pasts)
-        taken = (self.seen, self.positions, self.counted, self.source)
-        seen, positions, counted, source = jax.tree.map(lambda a: a[rows], taken)
-        return Memory(seen, positions, counted, pasts, source)
+        taken = (self.seen, self.counted, self.source)
+        seen, counted, source = jax.tree.map(lambda a: a[rows], taken)
+        return Memory(seen, counted, pasts, source)
 
 
 jax.tree_util.register_dataclass(Memory)
@@ -70,8 +68,7 @@ def begin(
     """
     config = model.config
     if outgrows(config, tokens.shape[1]):
-        positions = jnp.zeros_like(tokens)
-        memory = Memory(seen, positions, positions[:, 0], None, source)
+        memory = Memory(seen, jnp.zeros(len(tokens), jnp.int32), None, source)
         return _whole(model, memory, tokens, jnp.int32(prompt - 1)), memory
     assert isinstance(model, TextModel | EncoderDecoder)
     read, visible = tokens[:, :prompt], seen[:, :prompt]
@@ -95,9 +92,8 @@ def begin(
         placement=model.placement.stack(tower.stack.name),
         config=config,
     )
-    positions = jnp.pad(positions, ((0, 0), (0, tokens.shape[1] - prompt)))
     rest = None if source_mask is None else (None, source_mask)
-    memory = Memory(seen, positions, counted, pasts, rest)
+    memory = Memory(seen, counted, pasts, rest)
     return model.logits(hidden[:, -1]), memory
 
 
@@ -110,20 +106,18 @@ def advance(
     assert isinstance(model, TextModel | EncoderDecoder)
     config = model.config
     read, visible = (_column(array, index) for array in (tokens, memory.seen))
-    counted, own = _count(config, read, visible, memory.counted)
-    positions = jax.lax.dynamic_update_slice_in_dim(memory.positions, own, index, axis=1)
+    counted, positions = _count(config, read, visible, memory.counted)
     scope = text_scope(
         config,
-        own,
+        positions,
         memory.seen,
         None,
         causal=True,
         source_mask=None if memory.source is None else memory.source[1],
         index=index,
-        text_positions=positions,
     )
-    hidden, pasts = model.remember(read, own, scope, memory.pasts)
-    memory = dataclasses.replace(memory, positions=positions, counted=counted, pasts=pasts)
+    hidden, pasts = model.remember(read, positions, scope, memory.pasts)
+    memory = dataclasses.replace(memory, counted=counted, pasts=pasts)
     return model.logits(hidden[:, -1]), memory
 
 

@@ -166,7 +166,6 @@ def text_scope(
     source: jax.Array | None = None,
     source_mask: jax.Array | None = None,
     index: jax.Array | None = None,
-    text_positions: jax.Array | None = None,
 ) -> Scope:
     """What each token of a text may see.
 
@@ -176,8 +175,8 @@ def text_scope(
         segment_ids: [batch, length] int32; tokens see their own segment only.
         source, source_mask: what cross-attention reads, [batch, source length, d_model], and
             which of it may be seen.
-        index, text_positions: of a call with a past: which token the one of the call is, and
-            where all tokens stand, [batch, whole length] int32; the mask is of these, too.
+        index: of a call with a past: which token the one of the call is; the mask is then of
+            all tokens, [batch, whole length].
     """
     mask = None if attention_mask is None else attention_mask.astype(bool)[:, None, None, :]
     if segment_ids is not None:
@@ -185,8 +184,11 @@ def text_scope(
         mask = same if mask is None else mask & same
     offsets = None
     if config.window is not None or config.relative_buckets is not None:
-        others = positions if text_positions is None else text_positions
-        offsets = (positions[:, :, None] - others[:, None, :])[:, None]
+        # Tokens apart, whatever positions they take: equal for all rows, packed or padded.
+        places = others = counted(positions.shape[-1])
+        if index is not None and attention_mask is not None:
+            places, others = index[None, None], counted(attention_mask.shape[-1])
+        offsets = (places[:, :, None] - others[:, None, :])[:, None]
     seen = None if source_mask is None else source_mask.astype(bool)[:, None, None, :]
     return Scope(
         causal=causal,
