@@ -261,6 +261,17 @@ def _check_architecture(config: ModelConfig) -> None:
             f"reads d_model = {config.d_model}; use embedding_projected = 'tokens', "
             "head_transform = True or tie_embeddings = False"
         )
+    if not vision and (config.distillation_token or config.pooling == "first_and_mean"):
+        raise ConfigError(
+            f"pooling = {config.pooling!r} and distillation_token = {config.distillation_token} "
+            f"with architecture = {architecture!r}: texts are pooled as 'first' or 'mean', and "
+            "have no such token"
+        )
+    if config.distillation_token and config.pooling == "mean":
+        raise ConfigError(
+            "distillation_token = True with pooling = 'mean': it stands beside a class token; use "
+            "pooling = 'first'"
+        )
     if vision:
         places = config.sizes().max_length
         if config.max_length not in (None, places):

@@ -23,6 +23,7 @@ Head = Literal[
     "image_classification",
     "none",
 ]
+Pooling = Literal["first", "mean", "first_and_mean"]
 # The heads that an architecture can carry, its usual one first.
 HEADS: dict[Architecture, tuple[Head, ...]] = {
     "decoder": ("language_model", "sequence_classification", "token_classification", "none"),
@@ -83,8 +84,11 @@ class ModelConfig:
     """What stands on the stack; default: the architecture's usual one."""
     num_labels: int | None = None
     """Classes of a classification head; default 2, or in training what the text has."""
-    pooling: Literal["first", "mean"] = "first"
-    """The vector of a sequence: the first token's (in vision an own class token), or the mean."""
+    pooling: Pooling = "first"
+    """The vector of a sequence: the first token's (in vision an own class token), or the mean; in
+    vision also the class token's beside the mean of the patches (DINOv2, 2304.07193)."""
+    distillation_token: bool = False
+    """A second token before the patches, which a teacher was imitated at (DeiT, 2012.12877)."""
     unit_vectors: bool = True
     """Scale sentence embeddings to length 1."""
     pooler: Activation | None = None
@@ -260,11 +264,17 @@ class ModelConfig:
 
     def head_width(self) -> int:
         """Of what a head reads."""
+        if self.pooling == "first_and_mean":
+            return 2 * self.d_model
         return self.token_width() if self.embedding_projected == "tokens" else self.d_model
+
+    def leading_tokens(self) -> int:
+        """Of a vision model, before the patches."""
+        return (self.pooling != "mean") + self.distillation_token
 
     def _max_length(self) -> int:
         if self.architecture == "vision":
-            return (self.image_size // self.patch_size) ** 2 + (self.pooling == "first")
+            return (self.image_size // self.patch_size) ** 2 + self.leading_tokens()
         return self.max_length or _LENGTH
 
     def depth(self, stack: Stack) -> int:

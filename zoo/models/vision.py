@@ -19,7 +19,7 @@ from zoo.variants.placement import Placement
 
 
 class PatchEmbedding(nnx.Module):
-    """A linear layer on every patch, a class token if the first vector is pooled, positions."""
+    """A linear layer on every patch, tokens before them as the config says, positions."""
 
     def __init__(self, config: ModelConfig) -> None:
         width, side = config.d_model, config.patch_size
@@ -32,16 +32,16 @@ class PatchEmbedding(nnx.Module):
             axes=("patch", "embed"),
             bias=True,
         )
-        if config.pooling == "first":
-            self.class_token = weight.matrix(
-                "emb", 1, width, ("class_token", "embed"), kind="embedding"
-            )
+        if config.pooling != "mean":
+            self.class_token = _token(width)
+        if config.distillation_token:
+            self.distillation_token = _token(width)
         if config.positions == "learned":
             length = config.sizes().max_length
             self.table = weight.matrix("pos", length, width, ("length", "embed"), kind="embedding")
 
     def __call__(self, pixel_values: jax.Array) -> jax.Array:
-        """[batch, height, width, channels] to [batch, patches (+ 1), d_model] float32.
+        """[batch, height, width, channels] to [batch, tokens + patches, d_model] float32.
 
         Patches run row by row, and the pixels of a patch likewise, channels last.
         """
@@ -50,15 +50,21 @@ class PatchEmbedding(nnx.Module):
         grid = pixel_values.reshape(batch, height // side, side, width // side, side, channels)
         flat = grid.transpose(0, 1, 3, 2, 4, 5).reshape(batch, -1, side * side * channels)
         x = self.patches(flat.astype(jnp.float32))
-        if hasattr(self, "class_token"):
-            first = jnp.broadcast_to(self.class_token[...], (batch, 1, x.shape[-1]))
-            x = jnp.concatenate([first, x], axis=1)
+        for name in ("distillation_token", "class_token"):
+            if hasattr(self, name):
+                first = jnp.broadcast_to(getattr(self, name)[...], (batch, 1, x.shape[-1]))
+                x = jnp.concatenate([first, x], axis=1)
         if self.positions == "learned":
             x = x + self.table[...]
         elif self.positions.startswith("sinusoidal"):
             halves = self.positions == "sinusoidal_halves"
             x = x + sinusoidal(counted(x.shape[1]), x.shape[-1], halves=halves)
         return x
+
+
+def _token(width: int) -> nnx.Param[jax.Array]:
+    """A vector of its own that stands before the patches."""
+    return weight.matrix("emb", 1, width, ("class_token", "embed"), kind="embedding")
 
 
 class VisionModel(Transformer, Tower):
@@ -99,7 +105,7 @@ class VisionModel(Transformer, Tower):
         *,
         taps: Measure | None = "figures",
     ) -> tuple[jax.Array, dict[str, Taps]]:
-        """(hidden [batch, patches (+ 1), d_model], taps by stack); arguments as for a call."""
+        """(hidden [batch, tokens + patches, d_model], taps by stack); arguments as for a call."""
         config = self.config
         wanted = (config.image_size, config.image_size, config.num_channels)
         if pixel_values.shape[1:] != wanted:
@@ -119,13 +125,16 @@ class VisionModel(Transformer, Tower):
         return hidden, {self.stack.name: measured}
 
     def logits(self, hidden: jax.Array) -> jax.Array:
-        """[batch, patches (+ 1), d_model] to [batch, labels]; without a head, `hidden`."""
+        """[batch, tokens + patches, d_model] to [batch, labels]; without a head, `hidden`."""
         if self.config.head != "image_classification":
             return hidden
         return self.head(self.pooled(hidden))
 
     def pooled(self, hidden: jax.Array) -> jax.Array:
-        """One vector for each image, [batch, d_model]: the class token's, or the mean."""
+        """One vector for each image, [batch, `head_width`], as `pooling` says."""
         if self.config.pooling == "mean":
             return jnp.mean(hidden, axis=1)
+        if self.config.pooling == "first_and_mean":
+            patches = hidden[:, self.config.leading_tokens() :]
+            return jnp.concatenate([hidden[:, 0], jnp.mean(patches, axis=1)], axis=-1)
         return self.pooler(hidden[:, 0]) if self.config.pooler else hidden[:, 0]

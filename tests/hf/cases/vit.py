@@ -1,4 +1,4 @@
-"""ViT and DINOv2."""
+"""ViT, DeiT and DINOv2."""
 
 from __future__ import annotations
 
@@ -18,6 +18,16 @@ CASES = {
         "ViTForImageClassification",
         {**OWN, "num_labels": 3, "num_channels": 2, "hidden_act": "relu"},
         takes="image",
+    ),
+    "vit_unbiased": Case("ViTForImageClassification", {**OWN, "qkv_bias": False}, takes="image"),
+    "deit": Case("DeiTModel", {**OWN, "num_channels": 1}, takes="image"),
+    "deit_image": Case(
+        "DeiTForImageClassification",
+        {**OWN, "num_labels": 3, "hidden_act": "gelu_new", "qkv_bias": False},
+        takes="image",
+    ),
+    "dinov2_image": Case(
+        "Dinov2ForImageClassification", {**SIZES, "num_labels": 3, "qkv_bias": False}, takes="image"
     ),
     "dinov2": Case("Dinov2Model", SIZES, takes="image"),
     "dinov2_wide": Case(

@@ -1,6 +1,9 @@
-"""Vision encoders over patches: ViT (2010.11929) and DINOv2 (2304.07193), which scales branches."""
+"""Vision encoders over patches: ViT (2010.11929), DeiT (2012.12877), which has a second token, and
+DINOv2 (2304.07193), which scales branches."""
 
 from __future__ import annotations
+
+from typing import Any
 
 from zoo.hf.family import ByTensor, Family
 from zoo.hf.keys import CannotExpress, Fixed, Key, Rule, Settings
@@ -58,7 +61,6 @@ _FIELDS = {
     "embedding_norm": False,
     "final_norm": True,
     "positions": "learned",
-    "pooling": "first",
     "bias": True,
     "init": "normal",
 }
@@ -77,7 +79,7 @@ def _keys(*, image: int, patch: int, eps: float, dropout: float) -> tuple[Key | 
         Key("image_size", "image_size", image),
         Key("patch_size", "patch_size", patch),
         Key("num_channels", "num_channels", 3),
-        Fixed("qkv_bias", True),
+        Key("qkv_bias", "attention_bias", True, {True: "all", False: "out"}),
     )
 
 
@@ -100,32 +102,56 @@ def _ratio() -> Rule:
 _NO_MASK_TOKEN = Rule({"use_mask_token": True}, lambda _: {}, lambda _: {"use_mask_token": False})
 
 
+_VIT: dict[str, Any] = _FIELDS | {"variant": "pre_norm", "pooling": "first"}
+_VIT_KEYS = (
+    *_keys(image=224, patch=16, eps=1e-12, dropout=0.0),
+    Key("intermediate_size", "d_ff", 3072),
+    Fixed("pooler_act", "tanh"),
+)
+_VIT_WEIGHTS: Map = {
+    **_EMBEDDING,
+    **_layers("layernorm_before", "layernorm_after", "intermediate.dense", "output.dense"),
+    **norm("final_norm", "layernorm"),
+    **linear("pooler/dense", "pooler.dense"),
+}
+_VIT_HEADS = {"image_classification": linear("head/linear", "classifier")}
+_POOLER = (ByTensor("none", "pooler.dense.weight", "pooler", "tanh", None),)
+
 FAMILIES = (
     Family(
         name="vit",
         classes={"ViTForImageClassification": "image_classification", "ViTModel": "none"},
-        fields=_FIELDS | {"variant": "pre_norm"},
-        keys=(
-            *_keys(image=224, patch=16, eps=1e-12, dropout=0.0),
-            Key("intermediate_size", "d_ff", 3072),
-            Fixed("pooler_act", "tanh"),
-        ),
+        fields=_VIT,
+        keys=_VIT_KEYS,
         # The stride is of masked image modelling.
         ignored_keys=("encoder_stride", "pooler_output_size"),
         prefix="vit.",
+        weights=_VIT_WEIGHTS,
+        heads=_VIT_HEADS,
+        by_tensor=_POOLER,
+    ),
+    Family(
+        name="deit",
+        classes={"DeiTForImageClassification": "image_classification", "DeiTModel": "none"},
+        fields=_VIT | {"distillation_token": True},
+        keys=_VIT_KEYS,
+        ignored_keys=("encoder_stride", "pooler_output_size"),
+        prefix="deit.",
         weights={
-            **_EMBEDDING,
-            **_layers("layernorm_before", "layernorm_after", "intermediate.dense", "output.dense"),
-            **norm("final_norm", "layernorm"),
-            **linear("pooler/dense", "pooler.dense"),
+            **_VIT_WEIGHTS,
+            "embedding/distillation_token": _first("embeddings.distillation_token"),
         },
-        heads={"image_classification": linear("head/linear", "classifier")},
-        by_tensor=(ByTensor("none", "pooler.dense.weight", "pooler", "tanh", None),),
+        heads=_VIT_HEADS,
+        by_tensor=_POOLER,
     ),
     Family(
         name="dinov2",
-        classes={"Dinov2Model": "none"},
+        classes={"Dinov2ForImageClassification": "image_classification", "Dinov2Model": "none"},
         fields=_FIELDS | {"variant": "layer_scale"},
+        head_fields={
+            "image_classification": {"pooling": "first_and_mean"},
+            "none": {"pooling": "first"},
+        },
         keys=(
             *_keys(image=224, patch=14, eps=1e-6, dropout=0.0),
             _ratio(),
@@ -150,7 +176,7 @@ FAMILIES = (
             **tensor("mlp/residual/branch", f"{_LAYER}.layer_scale2.lambda1"),
             **norm("final_norm", "layernorm"),
         },
-        heads={},
+        heads={"image_classification": linear("head/linear", "classifier")},
         ignored=("embeddings.mask_token",),
     ),
 )
