@@ -30,4 +30,13 @@ CASES = {
     ),
     "ernie": Case("ErnieModel", {**SIZES, "layer_norm_eps": 1e-3}),
     "ernie_masked_lm": Case("ErnieForMaskedLM", {**SIZES, "hidden_act": "relu"}),
+    "megatron-bert": Case("MegatronBertModel", {**SIZES, "layer_norm_eps": 1e-3}),
+    "megatron-bert_sequence": Case(
+        "MegatronBertForSequenceClassification", {**SIZES, "num_labels": 3}
+    ),
+    "megatron-bert_causal": Case(
+        "MegatronBertForCausalLM",
+        {**SIZES, "is_decoder": True, "max_position_embeddings": 40, "hidden_act": "relu"},
+        generates=True,
+    ),
 }

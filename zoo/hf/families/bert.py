@@ -1,5 +1,5 @@
 """BERT (1810.04805) and ERNIE: post-norm encoders, with segments, a pooler and a dense masked-LM
-head."""
+head; and Megatron's BERT (1909.08053), which is pre-norm."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import dataclasses
 from typing import Any
 
 from zoo.hf.family import ByTensor, Family, Where
-from zoo.hf.keys import Entry, Fixed, Key
+from zoo.hf.keys import Entry, Fixed, Key, Settings
 from zoo.hf.tables import ACTIVATIONS
-from zoo.hf.weights import linear, norm, tensor
+from zoo.hf.weights import Map, linear, norm, tensor
 
 _LAYER = "encoder.layer.{}"
 
@@ -73,8 +73,35 @@ _LM_HEAD = {
 }
 
 
-def _family(name: str, models: str, causal: str, *more: Entry, ignored: tuple[str, ...]) -> Family:
-    """One `model_type`, whose classes begin with `models`; `causal` is the one that decodes."""
+# The norms in front of the branches, and one at the end, but none on the embedding.
+_PRE_FIELDS = {**FIELDS, "variant": "pre_norm", "embedding_norm": False, "final_norm": True}
+_PRE = {
+    **TRUNK,
+    **norm("self_attention/residual/norm_in", f"{_LAYER}.attention.ln"),
+    **norm("mlp/residual/norm_in", f"{_LAYER}.ln"),
+    **norm("final_norm", "encoder.ln"),
+}
+
+
+def _family(
+    name: str,
+    models: str,
+    causal: str,
+    *more: Entry,
+    trunk: str = "bert",
+    defaults: Settings | None = None,
+    fields: Settings = FIELDS,
+    weights: Map = TRUNK,
+    ignored: tuple[str, ...] = (),
+) -> Family:
+    """One `model_type`.
+
+    Args:
+        models: what the names of its classes begin with.
+        causal: its class that decodes.
+        trunk: what the names of its tensors begin with.
+        defaults: what missing keys mean, where that is not as in BERT.
+    """
     return Family(
         name=name,
         classes={
@@ -86,11 +113,16 @@ def _family(name: str, models: str, causal: str, *more: Entry, ignored: tuple[st
             f"{models}ForTokenClassification": "token_classification",
             f"{models}ForQuestionAnswering": "span",
         },
-        fields=FIELDS,
-        keys=(*KEYS, CAUSAL, Key("max_position_embeddings", "max_length", 512), *more),
+        fields=fields,
+        keys=(
+            *keys(**(defaults or {})),
+            CAUSAL,
+            Key("max_position_embeddings", "max_length", 512),
+            *more,
+        ),
         ignored_keys=("classifier_dropout", *ignored),
-        prefix=f"{name}.",
-        weights={**TRUNK, **linear("pooler/dense", "pooler.dense")},
+        prefix=f"{trunk}.",
+        weights={**weights, **linear("pooler/dense", "pooler.dense")},
         heads={
             "masked_lm": _LM_HEAD,
             "language_model": _LM_HEAD,
@@ -120,13 +152,28 @@ def _family(name: str, models: str, causal: str, *more: Entry, ignored: tuple[st
 
 
 FAMILIES = (
-    _family("bert", "Bert", "BertLMHeadModel", ignored=()),
+    _family("bert", "Bert", "BertLMHeadModel"),
     _family(
         "ernie",
         "Ernie",
         "ErnieForCausalLM",
         # An embedding of tasks beside that of kinds.
         Fixed("use_task_id", False),
+        trunk="ernie",
         ignored=("task_type_vocab_size", "task_id"),
+    ),
+    _family(
+        "megatron-bert",
+        "MegatronBert",
+        "MegatronBertForCausalLM",
+        defaults={
+            "vocab_size": 29056,
+            "hidden_size": 1024,
+            "num_hidden_layers": 24,
+            "num_attention_heads": 16,
+            "intermediate_size": 4096,
+        },
+        fields=_PRE_FIELDS,
+        weights=_PRE,
     ),
 )
