@@ -15,6 +15,7 @@ from zoo.data.tokenizers import load_tokenizer
 from zoo.errors import ConfigError, DataError
 from zoo.tasks import TASKS
 from zoo.tasks.framing import framed
+from zoo.tasks.seq2seq import SEQ2SEQ
 
 TEXTS = ["a b", "c", "d e f a b c d e f a b", "b b b"]
 
@@ -88,6 +89,24 @@ def test_a_masked_row_stands_between_the_special_tokens(tmp_path: Path, tokenize
         assert not mask[0]
         assert not mask[seen.sum() - 1]
     assert batch["inputs"].shape == (4, 8)
+
+
+def test_pairs_stand_as_the_tokenizer_frames_them(tmp_path: Path, tokenizer: Path) -> None:
+    records = [{"text": text, "target": text.swapcase().lower()} for text in TEXTS]
+    data, _ = rows(tmp_path, tokenizer, "seq2seq", records)
+    data = open_data(data.config, needs=SEQ2SEQ.needs, kind="pairs", begin=7)
+    batch = SEQ2SEQ.batch(next(iter(data.eval_batches())), data.spec)
+    for name in ("inputs", "targets"):
+        mask = batch["attention_mask" if name == "inputs" else "mask"]
+        for ids, seen, text in zip(batch[name], mask, TEXTS, strict=True):
+            whole = tokenizers.Tokenizer.from_file(str(tokenizer)).encode(text).ids
+            want = whole[:8]
+            if name == "inputs" and len(whole) > 8:
+                want = [*whole[:7], whole[-1]]  # a source that is cut ends, a target does not
+            np.testing.assert_array_equal(ids[seen], want)
+    np.testing.assert_array_equal(batch["decoder_inputs"][:, 0], 7)
+    np.testing.assert_array_equal(batch["decoder_inputs"][:, 1:], batch["targets"][:, :-1])
+    assert data.spec.vocabulary.size == load_tokenizer(tokenizer.parent).vocab_size
 
 
 def test_rows_of_padding_stay_empty() -> None:

@@ -15,7 +15,7 @@ from zoo.data.tokenizers import ByteTokenizer, vocabulary
 from zoo.tasks.seq2seq import SEQ2SEQ
 
 B, E = 256, 257
-SPEC = RowSpec(5, vocabulary(ByteTokenizer(), SEQ2SEQ.needs), target_length=4)
+SPEC = RowSpec(5, vocabulary(ByteTokenizer(), SEQ2SEQ.needs), target_length=4, frame=((), (E,)))
 # Short; just as long as there is room for; too long; a row of padding.
 ROWS = {
     "first": np.asarray([[7, 8, 0, 0, 0], [1, 2, 3, 4, 0], [1, 2, 3, 4, 5], [0] * 5], np.int32),

@@ -211,6 +211,19 @@ def test_our_own_folders_and_runs_start_runs_with_their_tokens(tmp_path: Path, t
         jax.tree.map(np.testing.assert_array_equal, params, want)
 
 
+def test_targets_begin_behind_the_token_of_the_checkpoint(tmp_path: Path, tune: Any) -> None:
+    write("marian", tmp_path / "marian")
+    folder = write_tokenizer(tmp_path / "marian")
+    pairs = tmp_path / "pairs.jsonl"
+    pairs.write_text('{"text": "a b", "target": "c d e"}\n' * 40)
+    values = {"task": "seq2seq", "init_from": str(folder), "data.path": str(pairs)}
+    run = prepare(with_checkpoint(tune(**values)))
+    batch = run.batch(run.data.train_batch(0))
+    begin = zoo.load_pretrained(folder).config.decoder_start_id
+    assert np.asarray(batch["decoder_inputs"])[0, :5].tolist() == [begin, 2, 7, 8, 9]
+    assert np.asarray(batch["inputs"])[0, :4].tolist() == [2, 5, 6, 3]
+
+
 def test_a_checkpoint_without_a_tokenizer_asks_for_one(tune: Any, bert: Path) -> None:
     (bert / "tokenizer.json").unlink()
     with pytest.raises(ConfigError, match=r"no tokenizer.json; give data.tokenizer"):

@@ -8,8 +8,8 @@ from typing import Annotated
 
 import tyro
 
-from zoo.cli.flags import parse, value_of
-from zoo.training.config import TrainConfig, load_config
+from zoo.cli.flags import parse_typed, value_of
+from zoo.training.config import TrainConfig, begin_of, load_config
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,15 +32,17 @@ class DataOptions:
 def run(args: Sequence[str]) -> int:
     path = value_of("config", args)
     base = TrainConfig() if path is None else load_config(path)
-    options = parse(DataOptions, args, command="data", default=DataOptions(run=base))
+    options, typed = parse_typed(DataOptions, args, command="data", default=DataOptions(run=base))
     from zoo.data.loader import open_data
     from zoo.data.preview import preview
     from zoo.tasks import TASKS
+    from zoo.training.init_from import with_checkpoint
 
-    config = options.run
+    config = with_checkpoint(options.run, typed)
     config.validate()
     task = TASKS[config.task]
     seed = config.seed if config.data_seed is None else config.data_seed
-    data = open_data(config.data, seed=seed, needs=task.needs, kind=task.rows)
+    begin = begin_of(config)
+    data = open_data(config.data, seed=seed, needs=task.needs, kind=task.rows, begin=begin)
     print(preview(data, task.show, steps=config.steps, examples=options.examples))
     return 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -81,18 +82,21 @@ class ExampleData(Data):
     def num_targets(self) -> int:
         """What the loss counts in an epoch: tokens of pairs and tags, examples of the others."""
         lengths = self.lengths("train", 1)
-        if self.kind == "pairs":  # with the end token
-            return int(np.minimum(lengths + 1, self._widths[1]).sum())
+        if self.kind == "pairs":
+            return int(np.minimum(lengths + self._around(), self._widths[1]).sum())
         return (
             int(np.minimum(lengths, self._widths[1]).sum()) if self.kind == "tags" else len(lengths)
         )
 
     def bytes_per_token(self, split: Split) -> float | None:
-        """Of targets, their end tokens counted; None where no text is predicted."""
+        """Of targets, the tokens around them counted; None where no text is predicted."""
         if self.kind != "pairs":
             return None
         size = int(np.diff(self._text.offsets[split])[1::2].sum())
-        return size / int((self.lengths(split, 1) + 1).sum())
+        return size / int((self.lengths(split, 1) + self._around()).sum())
+
+    def _around(self) -> int:
+        return sum(map(len, self.spec.frame))
 
     def figures(self, split: Split) -> dict[str, str]:
         """Sizes of `split`, for people."""
@@ -120,7 +124,13 @@ class ExampleData(Data):
 
 
 def open_example_data(
-    config: DataConfig, kind: RowKind, *, seed: int, needs: tuple[str, ...], notes: list[str]
+    config: DataConfig,
+    kind: RowKind,
+    *,
+    seed: int,
+    needs: tuple[str, ...],
+    notes: list[str],
+    begin: int | None = None,
 ) -> ExampleData:
     """The examples of `config`; arguments and errors as for `zoo.data.loader.open_data`."""
     root = cache_root(config)
@@ -145,11 +155,17 @@ def open_example_data(
     target_length = config.target_length or config.length
     width = {"pairs": target_length, "classes": 1, "tags": config.length, "spans": 3}[kind]
     whole = config.framing == "tokenizer"
-    # A begin token of our own would be one more than the model has seen.
-    known = vocabulary(tokenizer, () if whole and kind == "classes" else needs)
-    frame: Frame = tokenizer.frame if whole else NO_FRAME
-    if kind == "classes" and not whole:
-        frame = ((known.begin,), ())
+    if whole and (kind == "classes" or begin is not None):
+        # A begin token of our own would be one more than the model has seen.
+        needs = tuple(name for name in needs if name != "begin")
+    known = vocabulary(tokenizer, needs)
+    frame: Frame = NO_FRAME
+    if whole:
+        frame = tokenizer.frame
+    elif kind in ("classes", "pairs"):
+        frame = ((known.begin,), ()) if kind == "classes" else ((), (known.end,))
+    if whole and begin is not None:
+        known = dataclasses.replace(known, begin=begin)
     data = ExampleData(
         config,
         seed=seed,
@@ -173,8 +189,8 @@ def open_example_data(
 
 
 def _cut_notes(data: ExampleData) -> list[str]:
-    # Pairs get an end token, spans a begin token and two separators.
-    room = {"pairs": 1, "spans": 3}.get(data.kind, sum(map(len, data.spec.frame)))
+    # Spans get a begin token and two separators.
+    room = {"spans": 3}.get(data.kind, sum(map(len, data.spec.frame)))
     first, second = data.cut("train", room=room)
     count = data.rows("train")
     notes = []

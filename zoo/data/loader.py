@@ -23,10 +23,20 @@ def open_data(
 ) -> TextData: ...
 @overload
 def open_data(
-    config: DataConfig, *, seed: int = 0, needs: tuple[str, ...] = (), kind: RowKind
+    config: DataConfig,
+    *,
+    seed: int = 0,
+    needs: tuple[str, ...] = (),
+    kind: RowKind,
+    begin: int | None = None,
 ) -> Data: ...
 def open_data(
-    config: DataConfig, *, seed: int = 0, needs: tuple[str, ...] = (), kind: RowKind = "text"
+    config: DataConfig,
+    *,
+    seed: int = 0,
+    needs: tuple[str, ...] = (),
+    kind: RowKind = "text",
+    begin: int | None = None,
 ) -> Data:
     """Open the data of `config`, reading and tokenising it only where the cache has it not.
 
@@ -34,6 +44,8 @@ def open_data(
         kind: of rows to make of it.
         seed: 0 to 2**32 - 1; orders the training rows.
         needs: special tokens that the vocabulary must have, of `zoo.data.tokenizers.SPECIAL`.
+        begin: the token that targets begin behind where a pretrained model has one, whatever its
+            name; used with `data.framing` = tokenizer.
 
     Raises:
         ConfigError: for clashing settings.
@@ -50,7 +62,7 @@ def open_data(
     elif kind == "images":
         data = open_image_data(config, seed=seed, notes=notes)
     else:
-        data = open_example_data(config, kind, seed=seed, needs=needs, notes=notes)
+        data = open_example_data(config, kind, seed=seed, needs=needs, notes=notes, begin=begin)
     for note in data.notes:
         logging.getLogger(__name__).info(note)
     return data

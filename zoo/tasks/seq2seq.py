@@ -11,6 +11,7 @@ import numpy as np
 from zoo.data.base import Data, RowSpec
 from zoo.data.preview import printable
 from zoo.tasks.base import Batch, Task
+from zoo.tasks.framing import framed
 from zoo.tasks.losses import entropy_loss, perplexity
 
 
@@ -19,7 +20,7 @@ def batch(rows: Mapping[str, np.ndarray], spec: RowSpec) -> Batch:
 
     Args:
         rows: pairs of `zoo.data.examples.ExampleData`.
-        spec: the begin and the end token.
+        spec: the begin token, and what stands around a text: behind it an end token.
 
     Returns:
         `inputs` int32 and `attention_mask` bool [batch, length]: the source and an end token;
@@ -27,22 +28,19 @@ def batch(rows: Mapping[str, np.ndarray], spec: RowSpec) -> Batch:
         token and the target, and the target and an end token. A part that is too long is cut,
         a source keeping its end token, a target losing it: it does not end there.
     """
-    begin, end = spec.vocabulary.begin, spec.vocabulary.end
-    source, size = rows["first"].copy(), rows["first_length"]
-    width = source.shape[1]
-    some = size > 0
-    source[some, np.minimum(size, width - 1)[some]] = end
-    kept = np.where(some, np.minimum(size + 1, width), 0)
-    targets, target_size = rows["second"].copy(), rows["second_length"]
-    place = np.arange(targets.shape[1])
-    targets[(place == target_size[:, None]) & some[:, None]] = end
+    first, second = rows["first"], rows["second"]
+    source = framed(first, rows["first_length"], spec.frame, first.shape[1])
+    # Made with room for all, then cut at its end.
+    width = second.shape[1]
+    whole = framed(second, rows["second_length"], spec.frame, width + sum(map(len, spec.frame)))
+    targets, begin = whole.tokens[:, :width], spec.vocabulary.begin
     before = np.concatenate([np.full((len(targets), 1), begin), targets[:, :-1]], axis=1)
     return {
-        "inputs": source,
-        "attention_mask": np.arange(width) < kept[:, None],
+        "inputs": source.tokens,
+        "attention_mask": source.seen,
         "decoder_inputs": before.astype(np.int32),
         "targets": targets,
-        "mask": (place <= target_size[:, None]) & some[:, None],
+        "mask": whole.seen[:, :width],
     }
 
 
@@ -89,4 +87,5 @@ SEQ2SEQ = Task(
     models=(("encoder_decoder", "language_model"),),
     rows="pairs",
     needs=("begin", "end"),
+    framed=True,
 )

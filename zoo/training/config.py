@@ -160,6 +160,11 @@ def resolve_run(
     return _resolve(config, vocab_size, num_labels, decoder_start_id, image)[0]
 
 
+def begin_of(config: TrainConfig) -> int | None:
+    """The token that targets begin behind, where the run's checkpoint has one."""
+    return None if config.init_from is None else config.model.decoder_start_id
+
+
 def origins(
     asked: TrainConfig, *, typed: Collection[str] = (), **data: Any
 ) -> dict[str, tuple[Any, str]]:

@@ -15,7 +15,7 @@ from zoo.data.loader import open_data
 from zoo.errors import ConfigError, choices
 from zoo.layers import weight
 from zoo.tasks import TASKS, Batch, Task
-from zoo.training.config import TrainConfig, from_dict
+from zoo.training.config import TrainConfig, begin_of, from_dict
 from zoo.training.fit import check_ends, check_task
 from zoo.training.step import Evaluator, make_evaluator
 
@@ -66,7 +66,7 @@ def evaluate_workdir(
     check_task(config.task, config.model)
     task = TASKS[config.task]
     model = load_pretrained(folder)
-    data = open_data(config.data, needs=task.needs, kind=task.rows)
+    data = open_data(config.data, needs=task.needs, kind=task.rows, begin=begin_of(config))
     known = model.config.sizes().vocab_size
     if data.vocab_size > known:
         raise ConfigError(

@@ -143,11 +143,14 @@ def _of_run(
     with tempfile.TemporaryDirectory() as scratch:
         tokenizer.save(scratch)
         files |= {file.name: file.read_bytes() for file in Path(scratch).iterdir()}
-    ids = _special(tokenizer, task.needs, model)
+    # Framed by its file, a text begins as the file has it.
+    whole = run.data.framing == "tokenizer"
+    needs = tuple(name for name in task.needs if not (whole and name == "begin"))
+    ids = _special(tokenizer, needs, model)
     if readable or TOKENIZER_FILE in files:
-        files[TOKENIZER_FILE] = tokenizer_json(tokenizer, task.needs).encode()
+        files[TOKENIZER_FILE] = tokenizer_json(tokenizer, needs).encode()
     if readable:
-        files["tokenizer_config.json"] = _dumped(_tokenizer_config(tokenizer, task.needs, model))
+        files["tokenizer_config.json"] = _dumped(_tokenizer_config(tokenizer, needs, model))
         # Keys that a family reads say what the model computes, and stay.
         for name in ("bos_token_id", "eos_token_id", "pad_token_id"):
             translation.config.setdefault(name, ids.get(name))

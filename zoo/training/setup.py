@@ -14,7 +14,7 @@ from zoo.data.loader import open_data
 from zoo.layers import weight
 from zoo.models.transformer import Transformer, declare, initialiser
 from zoo.tasks import TASKS, Batch, Task
-from zoo.training.config import TrainConfig, resolve_run
+from zoo.training.config import TrainConfig, begin_of, resolve_run
 from zoo.training.fit import ends
 from zoo.training.optimizer import make_optimizer
 from zoo.training.schedules import schedule
@@ -85,7 +85,9 @@ def prepare(config: TrainConfig) -> Run:
     mesh = make_mesh(config.mesh)
     seed = config.seed if config.data_seed is None else config.data_seed
     task = TASKS[config.task]
-    data = open_data(config.data, seed=seed, needs=task.needs, kind=task.rows)
+    data = open_data(
+        config.data, seed=seed, needs=task.needs, kind=task.rows, begin=begin_of(config)
+    )
     config = resolve_run(config, **ends(data.spec))
     model = declare(config.model)
     shapes, weights = weight.split(model)
