@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import re
 from typing import Any
 
 import jax
@@ -14,6 +16,8 @@ from zoo.decoding import generate
 from zoo.errors import ConfigError
 from zoo.models.transformer import Transformer
 
+# The package's name for it is the function.
+loop = importlib.import_module("zoo.decoding.generate")
 PROMPT = [3, 14, 15, 9, 2]
 
 
@@ -207,6 +211,22 @@ def test_an_encoder_decoder_answers_behind_its_start_token() -> None:
     assert len(set(made[0].tolist())) > 2, "one token over and over tests nothing"
     with pytest.raises(ConfigError, match="hides a whole source"):
         generate(model, source, mask.at[1].set(0))
+
+
+@pytest.mark.parametrize("rows", [1, 2])
+def test_keys_and_values_are_written_in_place(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled: list[str] = []
+    go_on = loop._go_on
+
+    def spied(*args: Any, **settings: Any) -> Any:
+        compiled.append(go_on.lower(*args, **settings).compile().as_text())
+        return go_on(*args, **settings)
+
+    monkeypatch.setattr(loop, "_go_on", spied)
+    generate(tiny(), jnp.asarray([PROMPT] * rows), max_new_tokens=6)
+    (program,) = compiled
+    assert f"f32[{rows * 2},11,8]" in program, "no keys of 2 heads, 11 slots and width 8"
+    assert not re.findall(r"= f32\[\S*11,8\]\S* copy\(", program)
 
 
 def test_a_model_that_writes_no_text_is_refused() -> None:

@@ -25,7 +25,7 @@ class Memory:
     Attributes:
         seen: [rows, tokens] bool, which may be seen, of the whole text.
         counted: [rows] int32, how many of them took a position.
-        pasts: of every layer, [layers, rows, ...] each; None: every token is read again.
+        pasts: of every layer, see `models.past`; None: every token is read again.
         source: of an encoder-decoder; without pasts, with them only its mask.
     """
 
@@ -36,7 +36,11 @@ class Memory:
 
     def of_rows(self, rows: jax.Array) -> Memory:
         """The memory of other rows: [new rows] int32 of the old ones."""
-        pasts = jax.tree.map(lambda a: a[:, rows], self.pasts)
+
+        def is_past(each: Any) -> bool:
+            return hasattr(each, "of_rows")
+
+        pasts = jax.tree.map(lambda past: past.of_rows(rows), self.pasts, is_leaf=is_past)
         taken = (self.seen, self.counted, self.source)
         seen, counted, source = jax.tree.map(lambda a: a[rows], taken)
         return Memory(seen, counted, pasts, source)

@@ -96,7 +96,7 @@ def _reference(
     if groups != heads:
         # Queries that share a key head become more queries of that head.
         q = q.reshape(batch, groups, heads // groups * length, head_dim)
-    scores = _scores(q, k, scale, softcap)
+    scores = _scores(q, k, scale, softcap, one=length == 1)
     if bias is not None:
         scores = scores + bias.reshape(len(bias), *scores.shape[1:])
     if keep is not None:
@@ -110,13 +110,29 @@ def _reference(
     total = jnp.sum(weights, axis=-1, keepdims=True)
     weights = dropout(weights, rate, key).astype(v.dtype)
     # Dividing after the product touches [.., head_dim] instead of [.., source length].
-    mixed = jnp.einsum("bhts,bhsd->bhtd", weights, v, preferred_element_type=jnp.float32)
+    mixed = _product("nts,nsd->ntd", weights, v, one=length == 1)
     return (mixed / total).astype(v.dtype).reshape(batch, heads, length, head_dim)
 
 
-def _scores(q: jax.Array, k: jax.Array, scale: float, softcap: float | None) -> jax.Array:
+def _product(axes: str, a: jax.Array, b: jax.Array, *, one: bool) -> jax.Array:
+    """Of every row and head, in float32; `axes` of einsum with n for both.
+
+    Args:
+        one: of one query, whose keys were just written: with rows and heads in one axis XLA takes
+            them from where they are.
+    """
+    if not one:
+        return jnp.einsum(axes.replace("n", "bh"), a, b, preferred_element_type=jnp.float32)
+    flat = (x.reshape(-1, *x.shape[2:]) for x in (a, b))
+    made = jnp.einsum(axes, *flat, preferred_element_type=jnp.float32)
+    return made.reshape(*a.shape[:2], *made.shape[1:])
+
+
+def _scores(
+    q: jax.Array, k: jax.Array, scale: float, softcap: float | None, *, one: bool = False
+) -> jax.Array:
     """[batch, heads, length, source length] float32, before masking."""
-    scores = jnp.einsum("bhtd,bhsd->bhts", q, k, preferred_element_type=jnp.float32) * scale
+    scores = _product("ntd,nsd->nts", q, k, one=one) * scale
     return scores if softcap is None else softcap * jnp.tanh(scores / softcap)
 
 

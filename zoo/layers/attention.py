@@ -231,7 +231,7 @@ class Attention(nnx.Module):
         q_bhtd, keep, bias = self._queries(x, scope), scope.keep(window), self._bias(scope)
         if past is None:
             keys, values = self._keys(x if source is None else source, scope)
-            made = Past(keys, values, grows=source is None)
+            made = Past.of(keys, values, grows=source is None)
         elif past.grows:
             assert scope.index is not None, "one token, and no place for it"
             made = past.written(*self._keys(x, scope), scope.index)
@@ -242,7 +242,7 @@ class Attention(nnx.Module):
             made = past
         mixed = self._mixed(
             x,
-            (q_bhtd, made.keys, made.values),
+            (q_bhtd, *made.apart()),
             keep=keep,
             bias=bias,
             causal=past is None and scope.causal,

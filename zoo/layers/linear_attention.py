@@ -32,6 +32,10 @@ class State:
 
     sums: jax.Array
 
+    def of_rows(self, rows: jax.Array) -> State:
+        """The state of other rows: [new rows] int32 of the old ones."""
+        return State(jnp.take(self.sums, rows, axis=self.sums.ndim - 4))
+
     def resized(self, slots: int) -> State:
         """The same: it takes no more room for a longer text."""
         return self

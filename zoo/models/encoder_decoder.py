@@ -8,7 +8,8 @@ from zoo.layers.attention import Scope
 from zoo.layers.embeddings import Embedding
 from zoo.models.config import ModelConfig
 from zoo.models.heads import VocabularyHead
-from zoo.models.stack import Measure, Pasts, Taps, owned
+from zoo.models.past import Pasts
+from zoo.models.stack import Measure, Taps, owned
 from zoo.models.text import check_length, make_embedding
 from zoo.models.tower import Tower, Transformer, split_key, text_scope, token_positions
 from zoo.variants.placement import Placement
@@ -154,7 +155,7 @@ class EncoderDecoder(Transformer):
     def remember(
         self, input_ids: jax.Array, positions: jax.Array, scope: Scope, pasts: Pasts | None
     ) -> tuple[jax.Array, Pasts]:
-        """(hidden, what later tokens need) of a target that goes on, see `Stack.remember`."""
+        """(hidden, what later tokens need) of a target that goes on, see `past.remember`."""
         return self.decoder.advance(
             self._target(input_ids, positions),
             scope,

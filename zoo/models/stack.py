@@ -23,8 +23,6 @@ from zoo.variants.streams import STREAMS, Carry, Numbers, StreamEnds, Tap
 from zoo.variants.streams.base import weighed
 
 Taps = dict[str, jax.Array]
-# For each block and position of its period: [sublayers] of what branches keep, layers stacked.
-Pasts = list[list[Any]]
 R = TypeVar("R")
 Measure = Literal["figures", "arrays", "attention", "profile"]
 
@@ -224,12 +222,16 @@ class Block(nnx.Module):
             measured = jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), measured)
         return carry, measured
 
-    def values(self, carry: Carry, inputs: Sequence[LayerInputs]) -> jax.Array:
-        """The values of the first layer's attention, which reads `carry`."""
+    def first(self, inputs: Sequence[LayerInputs]) -> tuple[Sequence[Layer], list[LayerInputs]]:
+        """The layers of the first period, and what differs in them."""
         graphdef, params = nnx.split(self.layers)
         fixed, varying = partition(inputs, self.plan.repeats)
         params, varying = _rows((params, varying), 0)
-        layer, own = nnx.merge(graphdef, params)[0], combine(fixed, varying)[0]
+        return nnx.merge(graphdef, params), combine(fixed, varying)
+
+    def values(self, carry: Carry, inputs: Sequence[LayerInputs]) -> jax.Array:
+        """The values of the first layer's attention, which reads `carry`."""
+        (layer, *_), (own, *_) = self.first(inputs)
         first: Sublayer = layer.sublayers[0]
         values: jax.Array = first.branch.values(first.residual.read(carry, own.numbers[0]))
         return values
@@ -274,38 +276,9 @@ class Stack(nnx.Module):
             return layer(carry, scope, own, measure=measure)
 
         carry = self.ends.open(x)
-        scope = self._with_values(carry, scope, placement, config, step)
+        scope = self.with_values(carry, scope, placement, config, step)
         carry, measured = self._run(run, carry, scope, placement, config, step, key)
         return self.ends.close(carry), measured
-
-    def remember(
-        self,
-        x: jax.Array,
-        scope: Scope,
-        pasts: Pasts | None,
-        *,
-        placement: StackPlacement,
-        config: ModelConfig,
-    ) -> tuple[jax.Array, Pasts]:
-        """As a call, and what later tokens need of this one.
-
-        Args:
-            pasts: of the call before, of which `x` is the next token; None: `x` begins a text.
-        """
-
-        def run(layer: Layer, carry: Carry, scope: Scope, own: LayerInputs) -> tuple[Carry, Any]:
-            return layer.remember(carry, scope, own)
-
-        carry, kept = self.ends.open(x), []
-        scope = self._with_values(carry, scope, placement, config, None)
-        for index, block in enumerate(self.blocks):
-            inputs = self.inputs(block, placement, config)
-            if pasts is not None:
-                pairs = zip(inputs, pasts[index], strict=True)
-                inputs = [dataclasses.replace(own, past=past) for own, past in pairs]
-            carry, records = block.run(carry, scope, inputs, config=config, run=run)
-            kept.append(records)
-        return self.ends.close(carry), kept
 
     def _profile(
         self,
@@ -319,7 +292,7 @@ class Stack(nnx.Module):
             return layer.profile(carry, scope, own)
 
         opened = self.ends.open(x)
-        scope = self._with_values(opened, scope, placement, config, None)
+        scope = self.with_values(opened, scope, placement, config, None)
         carry = (opened, jnp.ones((), jnp.float32))
         (x, _), measured = self._run(run, carry, scope, placement, config, None, key)
         return self.ends.close(x), measured
@@ -341,7 +314,7 @@ class Stack(nnx.Module):
             measured.append(record)
         return carry, jax.tree.map(lambda *v: jnp.concatenate(v), *measured)
 
-    def _with_values(
+    def with_values(
         self,
         carry: Carry,
         scope: Scope,

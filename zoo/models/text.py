@@ -19,7 +19,8 @@ from zoo.models.heads import (
     VocabularyHead,
     mean_of_tokens,
 )
-from zoo.models.stack import Measure, Pasts, Taps, owned
+from zoo.models.past import Pasts
+from zoo.models.stack import Measure, Taps, owned
 from zoo.models.tower import Tower, Transformer, text_scope, token_positions
 from zoo.variants.placement import Placement
 
@@ -123,7 +124,7 @@ class TextModel(Transformer, Tower):
     def remember(
         self, input_ids: jax.Array, positions: jax.Array, scope: Scope, pasts: Pasts | None
     ) -> tuple[jax.Array, Pasts]:
-        """(hidden, what later tokens need) of a text that goes on, see `Stack.remember`."""
+        """(hidden, what later tokens need) of a text that goes on, see `past.remember`."""
         return self.advance(
             self.embedding(input_ids, positions),
             scope,

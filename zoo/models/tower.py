@@ -14,8 +14,9 @@ from zoo.layers.attention import Scope
 from zoo.layers.linear import Linear, dropout
 from zoo.models.branches import make_relative
 from zoo.models.config import ModelConfig
+from zoo.models.past import Pasts, remember
 from zoo.models.rotary import rotary_turns
-from zoo.models.stack import Measure, Pasts, Stack, Taps, owned
+from zoo.models.stack import Measure, Stack, Taps, owned
 from zoo.variants.placement import Placement, StackPlacement
 from zoo.variants.streams.base import make_norm, normed, slowed, times
 
@@ -121,10 +122,10 @@ class Tower(nnx.Module):
         config: ModelConfig,
         placement: StackPlacement,
     ) -> tuple[jax.Array, Pasts]:
-        """(hidden, what later tokens need): `run` for a text that goes on, see `Stack.remember`."""
+        """(hidden, what later tokens need): `run` for a text that goes on, see `past.remember`."""
         x = self.enter(x, config=config, placement=placement, key=None)
         scope = self._biased(scope)
-        x, kept = self.stack.remember(x, scope, pasts, placement=placement, config=config)
+        x, kept = remember(self.stack, x, scope, pasts, placement=placement, config=config)
         if config.final_norm:
             x = normed(self.final_norm, x, placement.final_slot.scale)
         return x, kept
