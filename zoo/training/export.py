@@ -43,7 +43,7 @@ class Exported:
         folder: where it lies.
         family: the `model_type` of its `config.json`.
         declined: why it is in no family of the Hugging Face library; None if it is in one.
-        files: their names.
+        files: their names within the folder.
     """
 
     folder: Path
@@ -94,7 +94,8 @@ def export(source: str | Path, folder: str | Path, *, family: str | None = None)
         tokenizer=bool({TOKENIZER_FILE, BYTES_FILE} & files.keys()),
     ).encode()
     write(translation, model, target, files=files)
-    names = tuple(sorted(file.name for file in target.iterdir()))
+    written = sorted(file for file in target.rglob("*") if file.is_file())
+    names = tuple(str(file.relative_to(target)) for file in written)
     return Exported(target, translation.name, declined, names)
 
 
