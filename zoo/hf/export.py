@@ -43,6 +43,8 @@ _FREE = (
 # A text has none.
 _OF_IMAGES = ("image_size", "patch_size", "num_channels")
 _SHARD_BYTES = 5 * 10**9
+# Tried before the others: of several families that can say a model, what most libraries read.
+_USUAL = ("bert", "gpt2", "llama", "bart", "t5", "vit")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,7 +80,7 @@ def save_pretrained(
         model: with what it was loaded from, its labels' names and its tokenizer's files go along.
         folder: is made; one that is there must hold a checkpoint or nothing, and is replaced.
         family: `model_type` to write, or `postnorm_zoo` for our own format; default: the one the
-            model came from if that still expresses it, else the first that does, else our own.
+            model came from if that still expresses it, else the best known that does, else our own.
         shard_bytes: most bytes of one file, unless a single tensor has more.
 
     Returns:
@@ -160,7 +162,7 @@ def translate(model: Transformer, name: str | None = None) -> Translation:
         except CannotExpress as reason:
             raise CheckpointError(f"{name} cannot express this model: {reason}") from reason
     declined: dict[str, str] = {}
-    first = [] if model.origin is None else [model.origin.family]
+    first = [*([] if model.origin is None else [model.origin.family]), *_USUAL]
     for each in dict.fromkeys([*first, *known]) if name is None else ():
         try:
             return Translation(*_expressed(model, known[each]))
