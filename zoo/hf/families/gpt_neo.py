@@ -127,7 +127,12 @@ FAMILIES = (
             Key("n_layer", "num_layers", 12),
             Key("n_head", "num_heads", 12),
             Key("n_inner", "d_ff", None),
-            Key("activation_function", "activation", "gelu_pytorch_tanh", ACTIVATIONS),
+            Key(
+                "activation_function",
+                "activation",
+                "gelu_pytorch_tanh",
+                {"gelu_pytorch_tanh": "gelu_tanh"} | ACTIVATIONS,
+            ),
             Key("resid_pdrop", "dropout", 0.1),
             Key("embd_pdrop", "embedding_dropout", 0.1),
             Key("attn_pdrop", "attention_dropout", 0.1),
