@@ -9,6 +9,8 @@ eight of them starts a subprocess of its own, which inherits the environment set
 
 from __future__ import annotations
 
+import gc
+import itertools
 import os
 import sys
 from importlib.metadata import version
@@ -41,3 +43,20 @@ def prepare_environment() -> None:
 
 
 prepare_environment()
+
+
+# Every program that XLA compiles takes some thirty memory maps, of which Linux gives a process
+# 65,530; beyond them the next one to be compiled ends in a segmentation fault.
+_MOST_MAPS, _LOOKS_EVERY = 30_000, 25
+_tests = itertools.count(1)
+
+
+def pytest_runtest_teardown() -> None:
+    maps = Path("/proc/self/maps")
+    if next(_tests) % _LOOKS_EVERY or not maps.exists():
+        return
+    if maps.read_bytes().count(b"\n") > _MOST_MAPS:
+        import jax
+
+        jax.clear_caches()
+        gc.collect()

@@ -89,7 +89,7 @@ def layers_of(model: Transformer) -> list[Layer]:
 
 def branch_of(sublayer: Sublayer) -> Callable[[jax.Array], jax.Array]:
     """F of one sublayer of a model as a function of x alone."""
-    inputs = LayerInputs(numbers=(), window=None, drop_rate=0.0, key=None)
+    inputs = LayerInputs(numbers=(), window=None, rotary=None, decay=None, drop_rate=0.0, key=None)
     return lambda x: sublayer.apply(x, Scope(causal=True), inputs)
 
 

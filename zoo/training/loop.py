@@ -211,12 +211,17 @@ def train(config: TrainConfig, typed: Collection[str] = ()) -> dict[str, Any]:
     return _finish(loop, workdir)
 
 
+# Room that a run keeps for its summary, so that a disk that it fills can still take that.
+_RESERVE, _RESERVED = ".reserve", 16 * 1024
+
+
 def _write_config(run: Run, workdir: Path) -> None:
     content = {"config": dataclasses.asdict(run.config), "environment": environment()}
     try:
         workdir.mkdir(parents=True, exist_ok=True)
         with replacing(workdir / "config.json") as beside:
             beside.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        (workdir / _RESERVE).write_bytes(bytes(_RESERVED))
     except OSError as error:
         raise ConfigError(f"workdir = {str(workdir)!r} cannot be written: {error}") from error
 
@@ -282,6 +287,7 @@ def _finish(loop: Loop, workdir: Path) -> dict[str, Any]:
         **more,
     )
     try:
+        (workdir / _RESERVE).unlink(missing_ok=True)
         paths["summary"] = write_summary(workdir, summary)
     except OSError:
         if loop.status != "failed":
