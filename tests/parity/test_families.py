@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fnmatch import fnmatch
 from pathlib import Path
 
 import numpy as np
@@ -51,7 +52,15 @@ def test_in_and_out_again(name: str, tmp_path: Path) -> None:
     )
     family = family_of({**theirs.config.to_dict(), "architectures": [case.cls]})
     missing = {name.removeprefix(family.prefix) for name in report.pop("missing_keys")}
-    # An untied head leaves what it is tied to otherwise without a use; sines are computed again.
-    assert missing <= {*family.tied.values(), *family.sines}
+    # An untied head leaves what it is tied to otherwise without a use; sines and decays are
+    # computed again.
+    spared = [
+        name.replace("{}", "*") for name in (*family.tied.values(), *family.sines, *family.ignored)
+    ]
+    assert not [name for name in missing if not any(fnmatch(name, each) for each in spared)]
     assert not any(report.values()), report
-    np.testing.assert_array_equal(run(again.eval(), case)["output"], expected["output"])
+    # That the weights are the same bit by bit is held without torch, whose sums depend in the
+    # last bit on where its memory lies.
+    np.testing.assert_allclose(
+        run(again.eval(), case)["output"], expected["output"], atol=1e-6, rtol=1e-6
+    )
