@@ -335,9 +335,13 @@ class Checkpoints:
         except OSError as error:
             raise self._cannot_write(path, error) from error
 
-    def _cannot_write(self, path: Path, error: BaseException) -> CheckpointError:
+    def kept(self) -> str:
+        """What the message of a failure can say of what is left; empty where nothing is."""
         last = self.latest() if self.folder.is_dir() else None
-        kept = "" if last is None else f"; the checkpoint of step {last} is still there"
+        return "" if last is None else f"; the checkpoint of step {last} is still there"
+
+    def _cannot_write(self, path: Path, error: BaseException) -> CheckpointError:
+        kept = self.kept()
         return CheckpointError(f"cannot write checkpoint to {path}: {_reason(error)}{kept}")
 
 

@@ -207,7 +207,8 @@ def train(config: TrainConfig, typed: Collection[str] = ()) -> dict[str, Any]:
         if loop is None:
             raise
         # A disk that fills up or goes away in mid-run is no bad input.
-        loop.status, loop.note = "failed", str(error)
+        kept = loop.checkpoints.kept() if isinstance(error, OSError) else ""
+        loop.status, loop.note = "failed", f"{error}{kept}"
     return _finish(loop, workdir)
 
 
