@@ -21,25 +21,11 @@ from zoo.hf.files import TOKENIZER_FILES, is_workdir, read_json
 from zoo.hf.keys import CannotExpress, Settings
 from zoo.hf.weights import save, slots
 from zoo.layers import weight
-from zoo.models.config import ModelConfig
+from zoo.models.config import HOW_COMPUTED, ModelConfig
 from zoo.models.resolve import place, resolve
 from zoo.models.tower import Transformer
 from zoo.variants.placement import NormSlot, Placement, Site, StackPlacement
 
-# Fields that say how a model is computed or made, not what: an export need not keep them.
-_FREE = (
-    "dtype",
-    "remat",
-    "unroll",
-    "attention",
-    "init",
-    "init_std",
-    "embedding_std",
-    "dropout",
-    "embedding_dropout",
-    "attention_dropout",
-    "stochastic_depth",
-)
 # A text has none.
 _OF_IMAGES = ("image_size", "patch_size", "num_channels")
 _SHARD_BYTES = 5 * 10**9
@@ -178,7 +164,9 @@ def nearest(model: Transformer, declined: Iterable[str]) -> str:
 
     def apart(name: str) -> tuple[bool, bool, int]:
         family = families()[name]
-        fixed = {field: value for field, value in family.fields.items() if field not in _FREE}
+        fixed = {
+            field: value for field, value in family.fields.items() if field not in HOW_COMPUTED
+        }
         return (
             config.architecture not in possible(family, "architecture"),
             class_head(config) not in family.classes.values(),
@@ -241,7 +229,7 @@ def _read_back(
     """What a written config means, with what an export need not keep as it is in `config`."""
     head = config.head or "none"
     read = family.read(written) | family.head_fields.get(head, {})
-    free = _FREE if config.architecture == "vision" else (*_FREE, *_OF_IMAGES)
+    free = HOW_COMPUTED if config.architecture == "vision" else (*HOW_COMPUTED, *_OF_IMAGES)
     read |= {name: getattr(config, name) for name in (*free, "num_labels", "head")}
     if head == "sentence_embedding":
         read |= {"pooling": config.pooling, "unit_vectors": config.unit_vectors}

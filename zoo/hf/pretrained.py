@@ -85,10 +85,8 @@ def load_pretrained(
             "and no config, which workdirs of zoo train have"
         )
     family = family_of(config)
-    tensors = open_tensors(weight_files(local))
-    named = _named(family, tensors)
-    wanted = _head(family, config, local) if head == "auto" else head
-    settings = _settings(family, config, local, named, wanted, num_labels, ignore)
+    named = _named(family, open_tensors(weight_files(local)))
+    settings = _settings(family, config, local, named, head, num_labels, ignore)
     model = declare(ModelConfig(**settings | {"dtype": dtype}))
     explicit = head != "auto" or num_labels is not None
     return _loaded(family, config, local, model, named, sharding, 0 if explicit else None)
@@ -107,10 +105,8 @@ def read_config(source: str | Path, head: Head | Literal["auto"] = "auto") -> Mo
         made = runs.model_config(saved, local / "config.json", None)
         return made if head == "auto" else dataclasses.replace(made, head=head)
     family = family_of(config)
-    tensors = open_tensors(weight_files(local))
-    named = _named(family, tensors)
-    wanted = _head(family, config, local) if head == "auto" else head
-    return resolve(ModelConfig(**_settings(family, config, local, named, wanted, None, ())))
+    named = _named(family, open_tensors(weight_files(local)))
+    return resolve(ModelConfig(**_settings(family, config, local, named, head, None, ())))
 
 
 def load_into(
@@ -144,8 +140,7 @@ def load_into(
         model = own.load(local, saved, "auto", None, config.dtype, sharding)
         return runs.with_ends(model, config, seed, sharding)
     family = family_of(saved)
-    tensors = open_tensors(weight_files(local))
-    named = _named(family, tensors)
+    named = _named(family, open_tensors(weight_files(local)))
     return _loaded(family, saved, local, declare(config), named, sharding, seed)
 
 
@@ -154,11 +149,12 @@ def _settings(
     config: dict[str, Any],
     folder: Path,
     tensors: Tensors,
-    head: Head,
+    asked: Head | Literal["auto"],
     num_labels: int | None,
     ignore: tuple[str, ...],
 ) -> dict[str, Any]:
     """The fields of `ModelConfig` that a folder tells."""
+    head = _head(family, config, folder) if asked == "auto" else asked
     settings = family.read(config, ignore=ignore) | family.head_fields.get(head, {})
     if head == "sentence_embedding":
         settings |= sentence.read(folder)

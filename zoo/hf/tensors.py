@@ -19,8 +19,6 @@ _FLOATS = {
     "F16": np.dtype("float16"),
     "BF16": np.dtype(jnp.bfloat16),
 }
-
-
 Array = np.ndarray[Any, Any]
 
 
@@ -145,7 +143,6 @@ def room(shape: tuple[int, ...]) -> Array:
 
 def copy(source: Array, target: Array) -> None:
     """Strip by strip: a transposed matrix as a whole takes four times as long."""
-    for start in range(0, source.shape[-1] if source.ndim else 0, 128):
+    source, target = np.atleast_1d(source), np.atleast_1d(target)  # views
+    for start in range(0, source.shape[-1], 128):
         target[..., start : start + 128] = source[..., start : start + 128]
-    if not source.ndim:
-        target[...] = source

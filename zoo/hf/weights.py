@@ -17,11 +17,10 @@ import jax
 import numpy as np
 
 from zoo.errors import CheckpointError, choices
-from zoo.hf.tensors import Tensors, copy, room
+from zoo.hf.tensors import Array, Tensors, copy, room
 from zoo.layers.weight import EXPERTS, Weight
 from zoo.models.config import ModelConfig
 
-Array = np.ndarray[Any, Any]
 Convert = Callable[[Array, ModelConfig], Array]
 
 
@@ -156,7 +155,9 @@ def load(
 
             def fill(one: Copy, slot: Slot = slot, array: Array = array) -> None:
                 row, numbers = one
-                copy(_ours(slot, parts, tensors.read(slot.name(numbers)), config), array[row])
+                where: Any = (*row, ...)  # a view, of a scalar too
+                own = _ours(slot, parts, tensors.read(slot.name(numbers)), config)
+                copy(own, array[where])
 
             list(pool.map(fill, slot.copies()))
             # Nothing else writes there, so that the CPU can keep it as it is.

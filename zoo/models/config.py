@@ -46,6 +46,22 @@ _LABELS = 2
 _VOCABULARY, _LENGTH = 256, 512
 
 
+# Fields that say how a model is computed or made, not what: the same weights go with others.
+HOW_COMPUTED = (
+    "dtype",
+    "remat",
+    "unroll",
+    "attention",
+    "init",
+    "init_std",
+    "embedding_std",
+    "dropout",
+    "embedding_dropout",
+    "attention_dropout",
+    "stochastic_depth",
+)
+
+
 @dataclasses.dataclass(frozen=True)
 class Sizes:
     """What a ModelConfig may leave open, filled in; its fields are the config's, in its words."""

@@ -17,7 +17,7 @@ from zoo.errors import ConfigError
 from zoo.hf import own, pretrained
 from zoo.hf.files import is_workdir, locate, read_json
 from zoo.layers import weight
-from zoo.models.config import ModelConfig
+from zoo.models.config import HOW_COMPUTED, ModelConfig
 from zoo.models.resolve import place
 from zoo.settings import check_types
 from zoo.tasks import TASKS
@@ -26,20 +26,10 @@ from zoo.training.setup import Run
 
 # What a model may change when it starts from other weights: they mean the same under it.
 _FREE = (
-    "dropout",
-    "embedding_dropout",
-    "attention_dropout",
-    "stochastic_depth",
-    "init",
-    "init_std",
-    "embedding_std",
+    *HOW_COMPUTED,
     "rotary_theta",
     "window",
     "window_pattern",
-    "dtype",
-    "remat",
-    "unroll",
-    "attention",
     # The ends, which are drawn where the checkpoint has others.
     "head",
     "num_labels",

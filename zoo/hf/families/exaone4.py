@@ -7,16 +7,12 @@ from zoo.hf.families.llama import (
     BRANCHES,
     ENDS,
     FIELDS,
-    HEAD_FIELDS,
-    HEADS,
-    IGNORED_KEYS,
-    TIED,
     classes,
+    decoder,
     sizes,
 )
 from zoo.hf.families.olmo2 import NORMS_BEHIND
 from zoo.hf.families.qwen import QK_NORMS
-from zoo.hf.family import Family
 from zoo.hf.keys import Rule, Settings
 from zoo.hf.rotary import rotary
 from zoo.hf.windows import every, layer_letters, whole, windows
@@ -37,7 +33,7 @@ def _turned(theirs: Settings) -> Settings:
 
 
 FAMILIES = (
-    Family(
+    decoder(
         name="exaone4",
         classes=classes("Exaone4"),
         fields=FIELDS | {"variant": "res_post_norm", "qk_norm": True},
@@ -58,11 +54,6 @@ FAMILIES = (
             ),
             Rule({}, _turned, lambda ours: {}),
         ),
-        ignored_keys=IGNORED_KEYS,
-        prefix="model.",
         weights={**ENDS, **BRANCHES, **NORMS_BEHIND, **QK_NORMS},
-        heads=HEADS,
-        head_fields=HEAD_FIELDS,
-        tied=TIED,
     ),
 )

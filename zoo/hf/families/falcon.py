@@ -12,7 +12,8 @@ from zoo.hf.family import Family
 from zoo.hf.keys import CannotExpress, Entry, Fixed, Key, Rule, Settings, refused
 from zoo.hf.rotary import rotary
 from zoo.hf.tables import ACTIVATIONS
-from zoo.hf.weights import Array, Map, linear, norm, tensor
+from zoo.hf.tensors import Array
+from zoo.hf.weights import Map, linear, norm, tensor
 from zoo.models.config import ModelConfig
 
 _LAYER = "h.{}"

@@ -7,17 +7,13 @@ from zoo.hf.families.llama import (
     BRANCHES,
     ENDS,
     FIELDS,
-    HEAD_FIELDS,
-    HEADS,
     IGNORED,
-    IGNORED_KEYS,
     LAYER,
     NORMS,
-    TIED,
     classes,
+    decoder,
     sizes,
 )
-from zoo.hf.family import Family
 from zoo.hf.keys import Entry, Key
 from zoo.hf.rotary import rotary
 from zoo.hf.weights import linear, norm
@@ -49,30 +45,20 @@ _KEYS: tuple[Entry, ...] = (
 )
 
 FAMILIES = (
-    Family(
+    decoder(
         name="glm",
         classes=classes("Glm"),
         fields=_FIELDS,
         keys=_KEYS,
-        ignored_keys=IGNORED_KEYS,
-        prefix="model.",
         weights={**ENDS, **BRANCHES, **FUSED_GATE, **NORMS},
-        heads=HEADS,
-        head_fields=HEAD_FIELDS,
         ignored=IGNORED,
-        tied=TIED,
     ),
-    Family(
+    decoder(
         name="glm4",
         classes=classes("Glm4"),
         fields=_FIELDS | {"variant": "sandwich_norm"},
         keys=_KEYS,
-        ignored_keys=IGNORED_KEYS,
-        prefix="model.",
         weights={**ENDS, **BRANCHES, **FUSED_GATE, **_SANDWICH},
-        heads=HEADS,
-        head_fields=HEAD_FIELDS,
         ignored=IGNORED,
-        tied=TIED,
     ),
 )

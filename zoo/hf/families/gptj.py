@@ -9,7 +9,8 @@ from zoo.hf.families.llama import FIELDS, HEAD_FIELDS, HEADS, parallel
 from zoo.hf.family import Family
 from zoo.hf.keys import Entry, Key, Rule, Settings, refused
 from zoo.hf.tables import ACTIVATIONS
-from zoo.hf.weights import Array, Map, linear, norm, tensor
+from zoo.hf.tensors import Array
+from zoo.hf.weights import Map, linear, norm, tensor
 from zoo.hf.windows import whole
 from zoo.models.config import ModelConfig
 

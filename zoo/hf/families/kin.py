@@ -9,13 +9,13 @@ from zoo.hf.families.llama import (
     BRANCHES,
     ENDS,
     FIELDS,
-    HEAD_FIELDS,
     HEADS,
     IGNORED_KEYS,
     LAYER,
     NORMS,
     TIED,
     classes,
+    decoder,
     sizes,
 )
 from zoo.hf.family import Family
@@ -41,7 +41,7 @@ def _out_bias(ours: Settings) -> Settings:
 
 
 FAMILIES = (
-    Family(
+    decoder(
         name="olmo",
         classes=classes("Olmo", "ForTokenClassification"),
         fields=FIELDS | {"norm": "layer_norm", "norm_affine": False, "norm_eps": 1e-5},
@@ -51,14 +51,9 @@ FAMILIES = (
             BIASES[0],
             Fixed("clip_qkv", None),
         ),
-        ignored_keys=IGNORED_KEYS,
-        prefix="model.",
         weights={**ENDS, **BRANCHES},
-        heads=HEADS,
-        head_fields=HEAD_FIELDS,
-        tied=TIED,
     ),
-    Family(
+    decoder(
         name="helium",
         classes=classes("Helium"),
         fields=FIELDS | {"rotary_interleaved": True},
@@ -78,12 +73,7 @@ FAMILIES = (
             Key("attention_bias", "attention_bias", False, {False: "none", True: "qkv"}),
             BIASES[1],
         ),
-        ignored_keys=IGNORED_KEYS,
-        prefix="model.",
         weights=_WEIGHTS,
-        heads=HEADS,
-        head_fields=HEAD_FIELDS,
-        tied=TIED,
     ),
     Family(
         name="ernie4_5",
@@ -111,7 +101,7 @@ FAMILIES = (
         heads=HEADS,
         tied=TIED,
     ),
-    Family(
+    decoder(
         name="arcee",
         classes=classes("Arcee"),
         fields=FIELDS | {"gated": False},
@@ -126,17 +116,11 @@ FAMILIES = (
             rotary(theta=10000.0),
             *BIASES,
         ),
-        ignored_keys=IGNORED_KEYS,
-        prefix="model.",
         weights=_WEIGHTS,
-        heads=HEADS,
-        head_fields=HEAD_FIELDS,
-        tied=TIED,
     ),
-    Family(
+    decoder(
         name="seed_oss",
         classes=classes("SeedOss"),
-        fields=FIELDS,
         keys=(
             *sizes(
                 vocab_size=155136,
@@ -153,12 +137,7 @@ FAMILIES = (
             BIASES[1],
             Key("residual_dropout", "dropout", 0.1),
         ),
-        ignored_keys=IGNORED_KEYS,
-        prefix="model.",
         weights=_WEIGHTS,
-        heads=HEADS,
-        head_fields=HEAD_FIELDS,
-        tied=TIED,
     ),
     Family(
         name="bitnet",

@@ -129,18 +129,25 @@ def classes(name: str, *left_out: str) -> dict[str, Head]:
     return {f"{name}{end}": head for end, head in _ENDINGS.items() if end not in left_out}
 
 
+def decoder(name: str, **own: Any) -> Family:
+    """A family of LLaMA's kin: its classes, keys and weights, and what differs beside them."""
+    shared: dict[str, Any] = {
+        "fields": FIELDS,
+        "ignored_keys": IGNORED_KEYS,
+        "prefix": "model.",
+        "heads": HEADS,
+        "head_fields": HEAD_FIELDS,
+        "tied": TIED,
+    }
+    return Family(name, **shared | own)
+
+
 FAMILIES = (
-    Family(
+    decoder(
         name="llama",
         classes=classes("Llama"),
-        fields=FIELDS,
         keys=(*sizes(), rotary(theta=10000.0), *BIASES),
-        ignored_keys=IGNORED_KEYS,
-        prefix="model.",
         weights={**ENDS, **BRANCHES, **NORMS},
-        heads=HEADS,
-        head_fields=HEAD_FIELDS,
         ignored=IGNORED,
-        tied=TIED,
     ),
 )

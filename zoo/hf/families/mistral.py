@@ -14,6 +14,7 @@ from zoo.hf.families.llama import (
     NORMS,
     TIED,
     classes,
+    decoder,
     sizes,
 )
 from zoo.hf.family import Family
@@ -57,37 +58,25 @@ def _no_rope_layers(ours: Settings) -> Settings:
 
 
 FAMILIES = (
-    Family(
+    decoder(
         name="mistral",
         classes=classes("Mistral"),
-        fields=FIELDS,
         keys=(
             *sizes(**_MISTRAL),
             rotary(theta=10000.0),
             windows(window=4096, layers=alike, listed=False),
         ),
-        ignored_keys=IGNORED_KEYS,
-        prefix="model.",
         weights=_WEIGHTS,
-        heads=HEADS,
-        head_fields=HEAD_FIELDS,
-        tied=TIED,
     ),
-    Family(
+    decoder(
         name="ministral",
         classes=classes("Ministral"),
-        fields=FIELDS,
         keys=(
             *sizes(**_MISTRAL),
             rotary(theta=10000.0),
             windows(window=4096, layers=alike),
         ),
-        ignored_keys=IGNORED_KEYS,
-        prefix="model.",
         weights=_WEIGHTS,
-        heads=HEADS,
-        head_fields=HEAD_FIELDS,
-        tied=TIED,
     ),
     Family(
         name="smollm3",

@@ -11,15 +11,16 @@ from zoo.hf.families.llama import (
     HEAD_FIELDS,
     HEADS,
     IGNORED_KEYS,
-    TIED,
     classes,
+    decoder,
     parallel,
     sizes,
 )
 from zoo.hf.family import Family
 from zoo.hf.keys import Fixed, Key, Rule, Settings
 from zoo.hf.rotary import rotary
-from zoo.hf.weights import Array, Map, linear, norm, tensor
+from zoo.hf.tensors import Array
+from zoo.hf.weights import Map, linear, norm, tensor
 from zoo.models.config import ModelConfig
 
 _FIELDS: dict[str, Any] = FIELDS | {
@@ -125,7 +126,7 @@ FAMILIES = (
         ),
         tied={"embed_out.weight": "embed_in.weight"},
     ),
-    Family(
+    decoder(
         name="persimmon",
         classes=classes("Persimmon"),
         fields=_FIELDS,
@@ -142,8 +143,6 @@ FAMILIES = (
             Key("qk_layernorm", "qk_norm", True),
             Key("hidden_dropout", "dropout", 0.0),
         ),
-        ignored_keys=IGNORED_KEYS,
-        prefix="model.",
         weights={
             **tensor("embedding/tokens", "embed_tokens.weight"),
             **norm("final_norm", "final_layernorm"),
@@ -151,8 +150,5 @@ FAMILIES = (
             **norm("self_attention/branch/q_norm", "layers.{}.self_attn.q_layernorm"),
             **norm("self_attention/branch/k_norm", "layers.{}.self_attn.k_layernorm"),
         },
-        heads=HEADS,
-        head_fields=HEAD_FIELDS,
-        tied=TIED,
     ),
 )

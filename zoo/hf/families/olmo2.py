@@ -7,15 +7,11 @@ from zoo.hf.families.llama import (
     BRANCHES,
     ENDS,
     FIELDS,
-    HEAD_FIELDS,
-    HEADS,
-    IGNORED_KEYS,
     LAYER,
-    TIED,
     classes,
+    decoder,
     sizes,
 )
-from zoo.hf.family import Family
 from zoo.hf.rotary import rotary, rotary_of_kinds
 from zoo.hf.weights import norm
 from zoo.hf.windows import every, windows
@@ -35,19 +31,14 @@ _WEIGHTS = {**ENDS, **BRANCHES, **NORMS_BEHIND, **QK_NORMS}
 _KINDS = every(4)
 
 FAMILIES = (
-    Family(
+    decoder(
         name="olmo2",
         classes=classes("Olmo2", "ForTokenClassification"),
         fields=_FIELDS,
         keys=(*_KEYS, rotary(theta=10000.0)),
-        ignored_keys=IGNORED_KEYS,
-        prefix="model.",
         weights=_WEIGHTS,
-        heads=HEADS,
-        head_fields=HEAD_FIELDS,
-        tied=TIED,
     ),
-    Family(
+    decoder(
         name="olmo3",
         classes=classes("Olmo3", "ForTokenClassification"),
         fields=_FIELDS,
@@ -57,11 +48,6 @@ FAMILIES = (
             # A `rope_theta` outside `rope_parameters` is the base in full layers alone.
             rotary_of_kinds(theta=500000.0, local_theta=500000.0, layers=_KINDS),
         ),
-        ignored_keys=IGNORED_KEYS,
-        prefix="model.",
         weights=_WEIGHTS,
-        heads=HEADS,
-        head_fields=HEAD_FIELDS,
-        tied=TIED,
     ),
 )

@@ -16,6 +16,7 @@ from zoo.hf.families.llama import (
     NORMS,
     TIED,
     classes,
+    decoder,
     parallel,
     sizes,
 )
@@ -37,7 +38,7 @@ _DROPOUTS = (
 _SIZES: dict[str, Any] = {"intermediate_size": 8192, "rms_norm_eps": 1e-5}
 
 FAMILIES = (
-    Family(
+    decoder(
         name="phi",
         classes=classes("Phi"),
         fields=FIELDS
@@ -62,8 +63,6 @@ FAMILIES = (
             rotary(theta=10000.0, fraction=0.5),
             Key("qk_layernorm", "qk_norm", False),
         ),
-        ignored_keys=IGNORED_KEYS,
-        prefix="model.",
         weights={
             **tensor("embedding/tokens", "embed_tokens.weight"),
             **norm("final_norm", "final_layernorm"),
@@ -79,9 +78,6 @@ FAMILIES = (
                 }
             ),
         },
-        heads=HEADS,
-        head_fields=HEAD_FIELDS,
-        tied=TIED,
     ),
     Family(
         name="phi3",

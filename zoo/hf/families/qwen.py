@@ -15,6 +15,7 @@ from zoo.hf.families.llama import (
     NORMS,
     TIED,
     classes,
+    decoder,
     sizes,
 )
 from zoo.hf.family import Family
@@ -68,16 +69,11 @@ FAMILIES = (
         head_fields=HEAD_FIELDS,
         tied=TIED,
     ),
-    Family(
+    decoder(
         name="qwen3",
         classes=classes("Qwen3"),
         fields=FIELDS | {"qk_norm": True},
         keys=(*sizes(head_dim=128, **_SIZES), BIASES[0], *_SHARED),
-        ignored_keys=IGNORED_KEYS,
-        prefix="model.",
         weights={**ENDS, **BRANCHES, **NORMS, **QK_NORMS},
-        heads=HEADS,
-        head_fields=HEAD_FIELDS,
-        tied=TIED,
     ),
 )

@@ -16,6 +16,7 @@ from zoo.hf.families.llama import (
     NORMS,
     TIED,
     classes,
+    decoder,
     parallel,
     sizes,
 )
@@ -29,7 +30,7 @@ _FIELDS: dict[str, Any] = FIELDS | {"norm": "layer_norm", "norm_bias": True}
 _LAYERS = {**BRANCHES, **NORMS}
 
 FAMILIES = (
-    Family(
+    decoder(
         name="stablelm",
         classes=classes("StableLm"),
         fields=_FIELDS,
@@ -55,13 +56,8 @@ FAMILIES = (
             # Each head has a norm of its own, in a tensor of its own.
             Fixed("qk_layernorm", False),
         ),
-        ignored_keys=IGNORED_KEYS,
-        prefix="model.",
         weights={**ENDS, **_LAYERS, **parallel(_LAYERS)},
-        heads=HEADS,
-        head_fields=HEAD_FIELDS,
         ignored=IGNORED,
-        tied=TIED,
     ),
     Family(
         name="starcoder2",

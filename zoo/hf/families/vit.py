@@ -8,7 +8,8 @@ from typing import Any
 from zoo.hf.family import ByTensor, Family
 from zoo.hf.keys import CannotExpress, Fixed, Key, Rule, Settings
 from zoo.hf.tables import ACTIVATIONS
-from zoo.hf.weights import Array, Map, Tensor, linear, norm, tensor
+from zoo.hf.tensors import Array
+from zoo.hf.weights import Map, Tensor, linear, norm, tensor
 from zoo.hf.windows import whole
 from zoo.models.config import ModelConfig
 
