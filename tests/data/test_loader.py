@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from zoo.data import DataConfig, TextData, open_data
+from zoo.errors import DataError
 
 DOCUMENTS = [chr(97 + i) * (3 + 7 * (i % 5)) for i in range(26)]
 
@@ -139,6 +140,31 @@ def test_a_short_evaluation_is_spread_over_the_split(tmp_path: Path) -> None:
     ]
     assert firsts == ["a", "f", "k", "p"]
     assert len(list(data.eval_batches(2))) == 10
+
+
+def test_the_halves_of_the_held_out_rows_are_apart_and_make_up_the_whole(tmp_path: Path) -> None:
+    (tmp_path / "held.txt").write_text("".join(chr(97 + i) * 16 for i in range(9)) + "!")
+
+    def firsts(half: str, max_batches: int | None = None) -> str:
+        data = make(tmp_path, validation_path=str(tmp_path / "held.txt"), validation_half=half)
+        batches = data.eval_batches(2, max_batches=max_batches)
+        return "".join(
+            chr(tokens[0])
+            for batch in batches
+            for tokens, segments in zip(batch["tokens"], batch["segment_ids"], strict=True)
+            if segments[0]
+        )
+
+    assert [firsts(half) for half in ("first", "second", "both")] == ["abcde", "fghi", "abcdefghi"]
+    assert [firsts(half, max_batches=1) for half in ("first", "second")] == ["ac", "fh"]
+
+
+def test_a_half_without_rows_is_refused_on_opening(tmp_path: Path) -> None:
+    (tmp_path / "held.txt").write_text("a single row")
+    more = {"validation_path": str(tmp_path / "held.txt")}
+    make(tmp_path, validation_half="first", **more)
+    with pytest.raises(DataError, match=r"has 1 row, and data\.validation_half = 'second'"):
+        make(tmp_path, validation_half="second", **more)
 
 
 def test_bytes_per_token_counts_text_and_not_document_ends(tmp_path: Path) -> None:

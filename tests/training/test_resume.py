@@ -230,7 +230,12 @@ def test_longer_run_goes_on_as_if_it_had_been_asked_for_at_once(
 def test_how_a_run_reports_and_where_it_runs_may_change(
     finished: TrainConfig, configure: Configure, tmp_path: Path
 ) -> None:
-    changes = {"checkpoint.every": 3, "data.prefetch": 3, "checkpoint.asynchronous": False}
+    changes = {
+        "checkpoint.every": 3,
+        "checkpoint.asynchronous": False,
+        "data.prefetch": 3,
+        "data.validation_half": "second",
+    }
     config = configure(changes, steps=16, log_every=4, eval_every=8, parallel="pmap")
     assert train(config)["status"] == "finished"
     whole = configure(steps=16, workdir=str(tmp_path / "whole"))

@@ -15,7 +15,7 @@ import numpy as np
 from zoo.data.config import DataConfig
 from zoo.data.sources import Split
 from zoo.data.tokenizers import NO_FRAME, Frame, Tokenizer, Vocabulary
-from zoo.errors import ConfigError
+from zoo.errors import ConfigError, DataError
 
 Batch = dict[str, np.ndarray]
 LABELS_FILE = "labels.json"
@@ -158,15 +158,31 @@ class Data(abc.ABC):
     ) -> Iterator[Batch]:
         """Validation rows in order, the last batch filled up with rows of padding.
 
-        With `max_batches` below what there is, rows evenly spaced over the split, always the same.
+        Those of `config.validation_half`; with `max_batches` below what there is, evenly spaced
+        over it, always the same.
         """
         size = self._batch_size(batch_size)
-        rows = np.arange(self.rows("validation"))
+        rows = self.held_out_rows()
         if max_batches is not None and max_batches * size < len(rows):
-            rows = np.arange(max_batches * size) * len(rows) // (max_batches * size)
+            rows = rows[np.arange(max_batches * size) * len(rows) // (max_batches * size)]
         rows = np.pad(rows, (0, -len(rows) % size), constant_values=-1)
         for indices in rows.reshape(-1, size):
             yield self.read_rows("validation", indices) | {"draw": _draws(0, indices + 1)}
+
+    def held_out_rows(self) -> np.ndarray:
+        """Numbers, int64, of the validation rows that `config.validation_half` keeps."""
+        half, count = self.config.validation_half, self.rows("validation")
+        rows = np.arange(count)
+        if half == "both":
+            return rows
+        middle = (count + 1) // 2
+        rows = rows[:middle] if half == "first" else rows[middle:]
+        if not len(rows):
+            raise DataError(
+                f"{self.label}: the validation split has {count} row, and data.validation_half = "
+                f"{half!r} leaves none of it; hold out more, or use both"
+            )
+        return rows
 
     def example_batch(self, size: int) -> Batch:
         """The first training row, `size` times: what a batch looks like."""

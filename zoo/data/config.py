@@ -12,6 +12,7 @@ from zoo.settings import at_least, check_types
 
 Packing = Literal["concat", "first_fit"]
 Framing = Literal["own", "tokenizer"]
+ValidationHalf = Literal["both", "first", "second"]
 RowKind = Literal["text", "pairs", "classes", "tags", "spans", "images"]
 # What the rows of a kind are, for people.
 KINDS: dict[RowKind, str] = {
@@ -61,6 +62,9 @@ class DataConfig:
     """The dataset's split to train on."""
     validation_split: str | None = None
     """The dataset's split to evaluate on (None: the last 5 % of the training documents)."""
+    validation_half: ValidationHalf = "both"
+    """Evaluate on this contiguous half of the held-out rows only: choose settings by the first
+    half, report figures of the second."""
     text_column: str = "text"
     """The column that holds the text in JSONL, Parquet and datasets."""
     target_path: str | None = None

@@ -63,6 +63,7 @@ def open_data(
         data = open_image_data(config, seed=seed, notes=notes)
     else:
         data = open_example_data(config, kind, seed=seed, needs=needs, notes=notes, begin=begin)
+    data.held_out_rows()  # refuses a half without rows before anything is compiled
     for note in data.notes:
         logging.getLogger(__name__).info(note)
     return data

@@ -1,6 +1,6 @@
 """Tasks: batch format, loss as (sum, count), metrics. A new task is one file and one entry here."""
 
-from zoo.tasks.base import Batch, Loss, Task
+from zoo.tasks.base import Batch, Loss, Metric, Task
 from zoo.tasks.image_classification import IMAGE_CLASSIFICATION
 from zoo.tasks.language_model import LANGUAGE_MODEL
 from zoo.tasks.masked_lm import MASKED_LM
@@ -22,4 +22,4 @@ TASKS: dict[str, Task] = {
     )
 }
 
-__all__ = ["TASKS", "Batch", "Loss", "Task"]
+__all__ = ["TASKS", "Batch", "Loss", "Metric", "Task"]

@@ -32,6 +32,20 @@ class Loss(NamedTuple):
     hits: dict[str, jax.Array] = {}  # noqa: RUF012 (a NamedTuple's default; nobody writes to it)
 
 
+class Metric(NamedTuple):
+    """The figure that runs of a task are compared by.
+
+    Attributes:
+        name: of the figure, without `eval_`.
+        lower_is_better: which way is up.
+        unit: for people; empty for a share of 1.
+    """
+
+    name: str
+    lower_is_better: bool
+    unit: str = ""
+
+
 @dataclasses.dataclass(frozen=True)
 class Task:
     """One kind of training.
@@ -45,6 +59,7 @@ class Task:
         loss: `loss(model, batch, *, z_loss, dropout_key, step, label_smoothing) -> Loss`; a
             step of None is the end of any schedule.
         metrics: `metrics(nats a token, bytes a token or None, **hits a token) -> figures`.
+        metric: the one of its figures that runs are compared by.
         show: a training row, as a batch of one, in lines of text; `zoo.data.preview.Show`.
         models: (architecture, head) of those that can learn it, the usual one first.
         rows: what the data room reads for it.
@@ -62,6 +77,7 @@ class Task:
     inputs: Callable[[Batch], dict[str, Any]]
     loss: Callable[..., Loss]
     metrics: Callable[..., dict[str, float]]
+    metric: Metric
     show: Show
     models: tuple[tuple[str, str], ...]
     rows: RowKind = "text"

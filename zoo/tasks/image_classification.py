@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from zoo.data.base import Data, RowSpec
-from zoo.tasks.base import Batch, Task
+from zoo.tasks.base import Batch, Metric, Task
 from zoo.tasks.losses import accuracy, entropy_loss
 
 
@@ -53,6 +53,7 @@ IMAGE_CLASSIFICATION = Task(
     inputs=inputs,
     loss=entropy_loss(inputs, ranked=True),
     metrics=accuracy,
+    metric=Metric("accuracy", lower_is_better=False),
     show=show,
     models=(("vision", "image_classification"),),
     rows="images",

@@ -11,7 +11,7 @@ import numpy as np
 from zoo.data.base import RowSpec
 from zoo.data.packing import loss_mask
 from zoo.data.preview import show_text
-from zoo.tasks.base import Batch, Task
+from zoo.tasks.base import Batch, Metric, Task
 from zoo.tasks.losses import entropy_loss, perplexity
 
 
@@ -71,6 +71,7 @@ LANGUAGE_MODEL = Task(
     inputs=inputs,
     loss=entropy_loss(inputs),
     metrics=metrics,
+    metric=Metric("bits_per_byte", lower_is_better=True, unit="bits a byte"),
     show=show_text,
     models=(("decoder", "language_model"),),
     continues_text=True,

@@ -9,7 +9,7 @@ import numpy as np
 
 from zoo.data.base import Data, RowSpec
 from zoo.data.preview import marked, printable
-from zoo.tasks.base import Batch, Task
+from zoo.tasks.base import Batch, Metric, Task
 from zoo.tasks.framing import framed
 from zoo.tasks.language_model import segmented
 from zoo.tasks.losses import entropy_loss, perplexity
@@ -106,6 +106,7 @@ MASKED_LM = Task(
     inputs=inputs,
     loss=entropy_loss(inputs, ranked=True),
     metrics=metrics,
+    metric=Metric("loss", lower_is_better=True, unit="nats a token"),
     show=show,
     models=(("encoder", "masked_lm"),),
     needs=("mask",),

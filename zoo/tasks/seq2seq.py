@@ -10,7 +10,7 @@ import numpy as np
 
 from zoo.data.base import Data, RowSpec
 from zoo.data.preview import printable
-from zoo.tasks.base import Batch, Task
+from zoo.tasks.base import Batch, Metric, Task
 from zoo.tasks.framing import framed
 from zoo.tasks.losses import entropy_loss, perplexity
 
@@ -83,6 +83,7 @@ SEQ2SEQ = Task(
     inputs=inputs,
     loss=entropy_loss(inputs),
     metrics=metrics,
+    metric=Metric("bleu", lower_is_better=False, unit="BLEU"),
     show=show,
     models=(("encoder_decoder", "language_model"),),
     rows="pairs",

@@ -11,7 +11,7 @@ import numpy as np
 
 from zoo.data.base import Data, RowSpec
 from zoo.data.preview import marked, printable
-from zoo.tasks.base import Batch, Loss, Task
+from zoo.tasks.base import Batch, Loss, Metric, Task
 from zoo.tasks.losses import cross_entropy, total
 
 
@@ -120,6 +120,7 @@ SPAN = Task(
     inputs=inputs,
     loss=loss,
     metrics=metrics,
+    metric=Metric("exact_match", lower_is_better=False),
     show=show,
     models=(("encoder", "span"),),
     rows="spans",

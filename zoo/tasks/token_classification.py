@@ -9,7 +9,7 @@ import numpy as np
 
 from zoo.data.base import Data, RowSpec
 from zoo.data.preview import printable
-from zoo.tasks.base import Batch, Task
+from zoo.tasks.base import Batch, Metric, Task
 from zoo.tasks.framing import framed
 from zoo.tasks.losses import accuracy, entropy_loss
 
@@ -60,6 +60,7 @@ TOKEN_CLASSIFICATION = Task(
     inputs=inputs,
     loss=entropy_loss(inputs, ranked=True),
     metrics=accuracy,
+    metric=Metric("accuracy", lower_is_better=False),
     show=show,
     models=(("encoder", "token_classification"),),
     rows="tags",

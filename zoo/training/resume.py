@@ -27,6 +27,7 @@ _MAY_DIFFER = (
     "mesh.fsdp",
     "log_every",
     "eval_every",
+    "data.validation_half",
     "tensorboard",
     "sample_tokens",
     "sample_temperature",
