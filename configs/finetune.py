@@ -6,7 +6,9 @@
 
 Model, tokenizer and special tokens come from the checkpoint: a Hugging Face folder or repo id, or a
 workdir of ours. Lower layers learn more slowly (0.9 a layer); the second line keeps the embeddings
-as they are. About five minutes on 2 cores. docs/finetune.md compares such runs with starts from
+as they are. Two texts a label, as in GLUE: --data.dataset nyu-mll/glue --data.dataset-config mrpc
+--data.validation-split validation --data.text-column sentence1 --data.text-pair-column sentence2.
+About five minutes on 2 cores. docs/finetune.md compares such runs with starts from
 scratch.
 """
 

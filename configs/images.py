@@ -1,10 +1,13 @@
-"""A small ViT on labelled images of your own: 32 x 32 pixels, three channels.
+"""A small ViT on the handwritten digits of scikit-learn: 8 x 8 pixels, one channel.
 
-    python train.py --config configs/images.py --workdir runs/images --data.path images.npz
+    python train.py --config configs/images.py --workdir runs/digits
+    python train.py --config configs/images.py --workdir runs/cifar --model.image-size 32 \
+        --model.patch-size 4 --model.num-channels 3 --data.dataset uoft-cs/cifar10 \
+        --data.image-column img --data.validation-split test
 
-The .npz file holds an array `image`, uint8 [examples, height, width, channels], and an array
-`label`; .parquet, .jsonl and --data.dataset work too. Images of another size, such as MNIST's:
---model.image-size 28 --model.num-channels 1
+Your own: --data.path takes a folder with a folder of pictures for each label (--data.image-size 224
+makes them alike), or an .npz file with an array `image`, uint8 [examples, height, width, channels],
+and an array `label`; .parquet and .jsonl work too.
 """
 
 from zoo.data.config import DataConfig
@@ -15,18 +18,18 @@ from zoo.training.optim_config import OptimConfig
 
 def config() -> TrainConfig:
     return TrainConfig(
-        workdir="runs/images",
+        workdir="runs/digits",
         task="image_classification",
-        steps=1000,
+        steps=400,
         model=ModelConfig(
             architecture="vision",
             variant="pre_norm",
             d_model=128,
             num_layers=6,
             num_heads=4,
-            image_size=32,
-            patch_size=4,
-            num_channels=3,
+            image_size=8,
+            patch_size=2,
+            num_channels=1,
             dropout=0.1,
         ),
         data=DataConfig(batch_size=64),

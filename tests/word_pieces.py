@@ -20,6 +20,7 @@ def write_tokenizer(folder: Path, *, size: int = 48) -> Path:
     made.add_special_tokens([AddedToken(word, special=True) for word in SPECIAL])
     made.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]",
+        pair="[CLS] $A [SEP] $B:1 [SEP]:1",
         special_tokens=[(word, known[word]) for word in ("[CLS]", "[SEP]")],
     )
     made.save(str(folder / "tokenizer.json"))

@@ -211,7 +211,10 @@ def test_labels_that_make_no_sense_are_refused(
         ("pairs", {"path": None, "target_path": None}, "give data.path and data.target_path"),
         ("pairs", {"target_path": None}, "holds one half of the pairs"),
         ("pairs", {"path": "a.jsonl"}, "goes with lines of text"),
-        ("images", {"path": None, "target_path": None}, "give data.path or data.dataset"),
+        ("spans", {}, "give data.path or data.dataset"),
+        ("tags", {"text_pair_column": "b"}, "text_pair_column = 'b' has no effect on words"),
+        ("classes", {"text_pair_column": "b"}, "'b' needs data.path or data.dataset"),
+        ("pairs", {"image_size": 8}, "image_size = 8 has no effect on pairs of texts"),
     ],
 )
 def test_settings_of_another_kind_are_refused(

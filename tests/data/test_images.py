@@ -39,6 +39,87 @@ def test_rows_are_the_images_of_the_file(tmp_path: Path, dtype: str) -> None:
     assert open_data(config(path), kind="images").fingerprint == data.fingerprint
 
 
+def test_without_a_source_they_are_digits(tmp_path: Path) -> None:
+    sklearn = pytest.importorskip("sklearn.datasets")
+    asked = DataConfig(cache_dir=str(tmp_path / "cache"))
+    data = open_data(asked, kind="images")
+    assert data.spec.image == (8, 8, 1)
+    assert data.spec.labels == tuple("0123456789")
+    assert (data.rows("train"), data.rows("validation")) == (1438, 359)
+    held, digits = data.read_rows("validation", np.arange(2)), sklearn.load_digits()
+    np.testing.assert_allclose(held["images"][..., 0] * 16, digits.images[[4, 9]])
+    np.testing.assert_array_equal(held["labels"], digits.target[[4, 9]])
+    assert data.label == "scikit-learn's handwritten digits"
+
+
+def picture_folders(root: Path, *, sizes: tuple[tuple[int, int], ...] = ((6, 6),)) -> Path:
+    """`root/<label>/<n>.png`: all of cat are dark, all of dog bright, every third one is grey."""
+    pictures = pytest.importorskip("PIL.Image")
+    for number in range(20):
+        label, value = ("cat", 40) if number % 2 else ("dog", 200)
+        folder = root / label
+        folder.mkdir(parents=True, exist_ok=True)
+        mode = "L" if number % 3 == 2 else "RGB"
+        colour = value if mode == "L" else (value, value, value + number)
+        pictures.new(mode, sizes[number % len(sizes)], colour).save(folder / f"{number:02}.png")
+    return root
+
+
+def test_folders_of_pictures_are_labels(tmp_path: Path) -> None:
+    train = picture_folders(tmp_path / "train", sizes=((6, 6), (9, 7), (4, 12)))
+    held = picture_folders(tmp_path / "val", sizes=((5, 8),))
+    data = open_data(config(train, validation_path=str(held), image_size=5), kind="images")
+    assert data.spec.image == (5, 5, 3)
+    assert data.spec.labels == ("cat", "dog")
+    assert (data.rows("train"), data.rows("validation")) == (20, 20)
+    batch = data.read_rows("train", np.arange(20))
+    # Of one colour, so scaling changes none of it.
+    red = batch["images"][:, 0, 0, 0]
+    assert (batch["images"][..., 0] == red[:, None, None]).all()
+    np.testing.assert_array_equal(red, np.where(batch["labels"] == 0, 40, 200))
+
+
+def test_pictures_of_unequal_sizes_want_one_to_be_set(tmp_path: Path) -> None:
+    train = picture_folders(tmp_path / "train", sizes=((6, 6), (9, 7)))
+    with pytest.raises(DataError, match=r"make them alike, or set data\.image_size"):
+        open_data(config(train), kind="images")
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "float32"])
+def test_the_middle_of_an_array_is_kept(tmp_path: Path, dtype: str) -> None:
+    given = np.zeros((20, 4, 8, 2), dtype)
+    given[:, :, 2:6, 1] = 1
+    np.savez(tmp_path / "a.npz", image=given, label=np.arange(20) % 2)
+    data = open_data(config(tmp_path / "a.npz", image_size=4), kind="images")
+    row = data.read_rows("train", np.asarray([0]))["images"][0]
+    assert row.dtype == dtype
+    np.testing.assert_array_equal(row, given[0, :, 2:6])
+
+
+def test_columns_of_cifar_are_read_by_their_names(tmp_path: Path) -> None:
+    datasets = pytest.importorskip("datasets")
+    names = ["airplane", "automobile", "bird"]
+    features = datasets.Features(
+        {"img": datasets.Image(), "label": datasets.ClassLabel(names=names)}
+    )
+    for split, count in (("train", 6), ("test", 4)):
+        rows = {
+            "img": list(images(count, shape=(32, 32, 3))),
+            "label": [i % 3 for i in range(count)],
+        }
+        made = datasets.Dataset.from_dict(rows, features=features)
+        made.to_parquet(str(tmp_path / "set" / "plain_text" / f"{split}-00000-of-00001.parquet"))
+    asked = DataConfig(
+        dataset=str(tmp_path / "set"),
+        validation_split="test",
+        image_column="img",
+        cache_dir=str(tmp_path / "cache"),
+    )
+    data = open_data(asked, kind="images")
+    assert (data.spec.labels, data.spec.image) == (tuple(names), (32, 32, 3))
+    assert (data.rows("train"), data.rows("validation")) == (6, 4)
+
+
 def test_a_dataset_of_pictures_is_read(tmp_path: Path) -> None:
     datasets = pytest.importorskip("datasets")
     given, names = images(20, shape=(4, 4, 3)), ["cat", "dog"]

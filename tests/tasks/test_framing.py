@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -25,22 +26,31 @@ def tokenizer(tmp_path: Path) -> Path:
     return write_tokenizer(tmp_path) / "tokenizer.json"
 
 
-def rows(tmp_path: Path, tokenizer: Path, task: str, records: list[dict[str, object]]):
+def rows(
+    tmp_path: Path,
+    tokenizer: Path | None,
+    task: str,
+    records: list[dict[str, object]],
+    *,
+    token_types: int = 1,
+    **fields: Any,
+):
     path = tmp_path / "rows.jsonl"
     path.write_text("".join(json.dumps(record) + "\n" for record in records))
-    config = DataConfig(
-        path=str(path),
-        validation_path=str(path.with_name("held.jsonl")),
-        cache_dir=str(tmp_path / "cache"),
-        tokenizer=str(tokenizer),
-        framing="tokenizer",
-        batch_size=len(TEXTS),
-        length=8,
-        prefetch=0,
-    )
+    places = {
+        "path": str(path),
+        "validation_path": str(path.with_name("held.jsonl")),
+        "cache_dir": str(tmp_path / "cache"),
+        "tokenizer": "bytes" if tokenizer is None else str(tokenizer),
+        "framing": "tokenizer",
+        "batch_size": len(records) if fields else len(TEXTS),
+        "length": 8,
+        "prefetch": 0,
+    }
+    config = DataConfig(**(places | fields))
     path.with_name("held.jsonl").write_text(path.read_text())
     own = TASKS[task]
-    data = open_data(config, needs=own.needs, kind=own.rows)
+    data = open_data(config, needs=own.special(config), kind=own.rows, token_types=token_types)
     return data, own.batch(next(iter(data.eval_batches())), data.spec)
 
 
@@ -62,6 +72,60 @@ def test_a_classified_text_stands_as_the_tokenizer_frames_it(
         assert not ids[~mask].any()
     # Nothing is added to what the file knows.
     assert data.spec.vocabulary.size == load_tokenizer(tokenizer.parent).vocab_size
+
+
+TWO = [("a", "b c"), ("a b c d e f", "g"), ("a", "b c d e f g h"), ("a b c d", "e f g h i")]
+
+
+@pytest.mark.parametrize("kinds", [1, 2])
+def test_two_texts_stand_as_the_tokenizer_frames_them(
+    tmp_path: Path, tokenizer: Path, kinds: int
+) -> None:
+    records = [{"a": one, "b": two, "label": n % 2} for n, (one, two) in enumerate(TWO)]
+    data, _ = rows(
+        tmp_path,
+        tokenizer,
+        "sequence_classification",
+        records,
+        text_column="a",
+        text_pair_column="b",
+        token_types=kinds,
+    )
+    batch = TASKS["sequence_classification"].batch(next(iter(data.eval_batches())), data.spec)
+    whole = tokenizers.Tokenizer.from_file(str(tokenizer))
+    whole.enable_truncation(8, strategy="longest_first")
+    for row, (one, two) in enumerate(TWO):
+        want, seen = whole.encode(one, two), batch["attention_mask"][row]
+        np.testing.assert_array_equal(batch["inputs"][row][seen], want.ids)
+        assert not batch["inputs"][row][~seen].any()
+        if kinds == 2:
+            np.testing.assert_array_equal(batch["token_type_ids"][row][seen], want.type_ids)
+    # A model without kinds of token is told of none.
+    assert ("token_type_ids" in batch) == (kinds == 2)
+    np.testing.assert_array_equal(batch["targets"], [row["label"] for row in records])
+    assert "3 of 4 texts are cut to data.length = 8" in data.notes
+
+
+def test_two_texts_of_bytes_have_a_separator_of_their_own(tmp_path: Path) -> None:
+    records = [{"text": "ab", "b": "c", "label": "x"}, {"text": "d", "b": "ef", "label": "y"}]
+    fields = {"text_pair_column": "b", "framing": "own"}
+    data, batch = rows(tmp_path, None, "sequence_classification", records, **fields)
+    begin, separator = 256, 257
+    np.testing.assert_array_equal(
+        batch["inputs"],
+        [[begin, *b"ab", separator, *b"c", 0, 0, 0], [begin, *b"d", separator, *b"ef", 0, 0, 0]],
+    )
+    shown = TASKS["sequence_classification"].show(data, 0, next(iter(data.eval_batches(1))))
+    assert shown == ["--- x: 5 tokens of 8", "--- first text", "ab", "--- second text", "c"]
+
+
+def test_a_tokenizer_that_parts_no_texts_is_refused(tmp_path: Path, tokenizer: Path) -> None:
+    content = json.loads(tokenizer.read_text())
+    content["post_processor"] = None
+    tokenizer.write_text(json.dumps(content))
+    records = [{"text": "a", "b": "b", "label": "x"}] * 2
+    with pytest.raises(ConfigError, match="puts nothing between two texts"):
+        rows(tmp_path, tokenizer, "sequence_classification", records, text_pair_column="b")
 
 
 def test_tags_move_with_their_words(tmp_path: Path, tokenizer: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Annotated
 import tyro
 
 from zoo.cli.flags import parse_typed, value_of
-from zoo.training.config import TrainConfig, begin_of, load_config
+from zoo.training.config import TrainConfig, load_config
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,16 +33,13 @@ def run(args: Sequence[str]) -> int:
     path = value_of("config", args)
     base = TrainConfig() if path is None else load_config(path)
     options, typed = parse_typed(DataOptions, args, command="data", default=DataOptions(run=base))
-    from zoo.data.loader import open_data
     from zoo.data.preview import preview
     from zoo.tasks import TASKS
     from zoo.training.init_from import with_checkpoint
+    from zoo.training.setup import open_run_data
 
     config = with_checkpoint(options.run, typed)
     config.validate()
-    task = TASKS[config.task]
-    seed = config.seed if config.data_seed is None else config.data_seed
-    begin = begin_of(config)
-    data = open_data(config.data, seed=seed, needs=task.needs, kind=task.rows, begin=begin)
-    print(preview(data, task.show, steps=config.steps, examples=options.examples))
+    data = open_run_data(config)
+    print(preview(data, TASKS[config.task].show, steps=config.steps, examples=options.examples))
     return 0

@@ -14,7 +14,7 @@ import numpy as np
 
 from zoo.data.config import DataConfig
 from zoo.data.sources import Split
-from zoo.data.tokenizers import NO_FRAME, Frame, Tokenizer, Vocabulary
+from zoo.data.tokenizers import NO_FRAME, Frame, PairFrame, Tokenizer, Vocabulary
 from zoo.errors import ConfigError, DataError
 
 Batch = dict[str, np.ndarray]
@@ -30,6 +30,7 @@ class RowSpec:
         separate_documents: whether tokens see their own document only.
         vocabulary: token ids, the special ones included.
         frame: special tokens that a task puts around each text.
+        pair_frame: those around two texts that belong together; None where there is one.
         labels: names of the classes, by id.
         image: [height, width, channels].
     """
@@ -39,6 +40,7 @@ class RowSpec:
     target_length: int = 0
     separate_documents: bool = False
     frame: Frame = NO_FRAME
+    pair_frame: PairFrame | None = None
     labels: tuple[str, ...] = ()
     image: tuple[int, int, int] | None = None
 
@@ -162,12 +164,20 @@ class Data(abc.ABC):
         over it, always the same.
         """
         size = self._batch_size(batch_size)
-        rows = self.held_out_rows()
-        if max_batches is not None and max_batches * size < len(rows):
-            rows = rows[np.arange(max_batches * size) * len(rows) // (max_batches * size)]
+        rows = self.eval_rows(size, max_batches)
         rows = np.pad(rows, (0, -len(rows) % size), constant_values=-1)
         for indices in rows.reshape(-1, size):
             yield self.read_rows("validation", indices) | {"draw": _draws(0, indices + 1)}
+
+    def eval_rows(
+        self, batch_size: int | None = None, max_batches: int | None = None
+    ) -> np.ndarray:
+        """Numbers, int64, of the validation rows that `eval_batches` reads, in order."""
+        size = self._batch_size(batch_size)
+        rows = self.held_out_rows()
+        if max_batches is None or max_batches * size >= len(rows):
+            return rows
+        return rows[np.arange(max_batches * size) * len(rows) // (max_batches * size)]
 
     def held_out_rows(self) -> np.ndarray:
         """Numbers, int64, of the validation rows that `config.validation_half` keeps."""

@@ -30,8 +30,10 @@ _READ_BY: dict[str, tuple[RowKind, ...]] = {
     "target_column": ("pairs",),
     "target_length": ("pairs",),
     "label_column": ("classes", "tags", "spans", "images"),
+    "text_pair_column": ("classes",),
     "question_column": ("spans",),
     "image_column": ("images",),
+    "image_size": ("images",),
     **dict.fromkeys(
         ("text_column", "tokenizer", "vocab_size", "length"),
         ("text", "pairs", "classes", "tags", "spans"),
@@ -45,12 +47,14 @@ _READ_BY: dict[str, tuple[RowKind, ...]] = {
 class DataConfig:
     """Where the text comes from, how it becomes tokens, and the shape of a batch.
 
-    With neither `path` nor `dataset` the text is the source of the Python standard library.
+    With neither `path` nor `dataset` the text is the source of the Python standard library, and
+    the images are scikit-learn's handwritten digits (8 x 8, one channel).
     """
 
     path: str | None = None
     """A text file, a folder of text files, a .jsonl or a .parquet file (None: the Python
-    standard library's source)."""
+    standard library's source). Images: an .npz, .jsonl or .parquet file, or a folder with a folder
+    of pictures for each label (None: handwritten digits)."""
     validation_path: str | None = None
     """Held-out text, read like `path` (None: a part of `path` is held out)."""
     dataset: str | None = None
@@ -77,10 +81,15 @@ class DataConfig:
     label_column: str = "label"
     """The column of the labels: a name or a number; for words a list of these; for spans an
     object with the lists `text` and `answer_start`, as in SQuAD."""
+    text_pair_column: str | None = None
+    """The column of a second text, where two are classified together (GLUE's `sentence2`)."""
     question_column: str = "question"
     """The column of the questions that a span of `text_column` answers."""
     image_column: str = "image"
     """The column, or array of an .npz file, of images [height, width, channels]."""
+    image_size: int | None = None
+    """Pixels of a side: each image is scaled to the shorter one and its middle cut out (None: they
+    are all of one size already)."""
     streaming: bool = False
     """Stream the dataset instead of downloading all of it; needs `max_documents`."""
     max_documents: int | None = None
@@ -91,8 +100,9 @@ class DataConfig:
     """Size of the trained vocabulary; only with `tokenizer=bpe`."""
     framing: Framing = "own"
     """Special tokens around a text that is classified, tagged or masked. `own`: a begin token
-    before what is classified; `tokenizer`: those that the tokenizer.json puts around every text
-    (BERT's [CLS] and [SEP]), as a pretrained model has seen them."""
+    before what is classified, and a separator between two texts; `tokenizer`: those that the
+    tokenizer.json puts around every text (BERT's [CLS] and [SEP]), as a pretrained model has seen
+    them."""
     batch_size: int = 16
     """Rows in a global batch."""
     length: int = 256
@@ -112,7 +122,7 @@ class DataConfig:
     def validate(self) -> None:
         """Raise `ConfigError` for values that are meaningless or clash; reads no file."""
         check_types(self, "data.")
-        for field in ("batch_size", "length", "target_length", "max_documents"):
+        for field in ("batch_size", "length", "target_length", "max_documents", "image_size"):
             at_least(f"data.{field}", getattr(self, field), 1)
         at_least("data.prefetch", self.prefetch, 0)
         for field in ("path", "validation_path", "dataset", "text_column", "dataset_split"):
@@ -196,11 +206,15 @@ def check_kind(config: DataConfig, kind: RowKind) -> None:
                 f"it is for {choices(KINDS[each] for each in readers)}"
             )
     given = config.path or config.dataset
-    if given is None and kind in ("pairs", "spans", "images"):
+    if given is None and kind in ("pairs", "spans"):
         raise ConfigError(
             f"this task reads {KINDS[kind]}: give data.path"
             + (" and data.target_path" if kind == "pairs" else "")
             + " or data.dataset"
+        )
+    if given is None and config.text_pair_column is not None:
+        raise ConfigError(
+            f"data.text_pair_column = {config.text_pair_column!r} needs data.path or data.dataset"
         )
     if kind == "pairs":
         _check_pair(config, "path", "target_path")

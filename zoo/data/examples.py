@@ -14,10 +14,10 @@ from zoo.data.base import LABELS_FILE, Batch, Data, RowSpec
 from zoo.data.cache import Store, StoreWriter, open_or_build
 from zoo.data.config import DataConfig, RowKind, cache_root
 from zoo.data.encoding import digest, groups, tokenized
-from zoo.data.records import ExampleSource, number_labels, open_examples
+from zoo.data.records import ExampleSource, class_of, number_labels, open_examples
 from zoo.data.sources import SPLITS, Split
-from zoo.data.tokenizers import NO_FRAME, Frame, Tokenizer, vocabulary
-from zoo.errors import DataError
+from zoo.data.tokenizers import NO_FRAME, Frame, PairFrame, Tokenizer, Vocabulary, vocabulary
+from zoo.errors import ConfigError, DataError
 
 
 class ExampleData(Data):
@@ -26,8 +26,9 @@ class ExampleData(Data):
     Rows are `first` int32 [batch, length], token ids, and `second` int32 [batch, width], cut or
     padded with 0, and `first_length`, `second_length` int32 [batch] as they were before; 0 of both
     is a row of padding. The second part is of pairs the target's tokens, of classes the label's
-    number, of tags for each token its label's number + 1 or 0, of spans [tokens of the question;
-    first token of the answer + 1, counted in the rest, or 0 where there is none; its last].
+    number and then the tokens of the second text, of tags for each token its label's number + 1 or
+    0, of spans [tokens of the question; first token of the answer + 1, counted in the rest, or 0
+    where there is none; its last].
     """
 
     def __init__(
@@ -74,6 +75,15 @@ class ExampleData(Data):
             row[f"{name}_length"] = length.astype(np.int32)
         return row
 
+    def texts(self, split: Split, indices: np.ndarray, part: int) -> list[str]:
+        """The first (0) or second (1) part of the examples `indices` as it was read, uncut; of
+        pairs the source or the target."""
+        offsets, stored = self._text.offsets[split], self._text.tokens[split]
+        return [
+            stored[offsets[document] : offsets[document + 1]].tobytes().decode("utf-8")
+            for document in 2 * indices + part
+        ]
+
     def lengths(self, split: Split, part: int) -> np.ndarray:
         """Tokens of the first (0) or second (1) part of each example, int64 [rows]."""
         lengths: np.ndarray = np.diff(self._store.offsets[split])[part::2]
@@ -116,11 +126,11 @@ class ExampleData(Data):
 
         `room`: special tokens that go into each row.
         """
-        first, second = (
-            int((self.lengths(split, part) + room > width).sum())
-            for part, width in enumerate(self._widths)
-        )
-        return first, second
+        first, second = (self.lengths(split, part) for part in (0, 1))
+        if self.spec.pair_frame is not None:
+            first = first + second - 1  # two texts share a row, and a label is no token of it
+        widths = self._widths
+        return int((first + room > widths[0]).sum()), int((second + room > widths[1]).sum())
 
 
 def open_example_data(
@@ -131,13 +141,14 @@ def open_example_data(
     needs: tuple[str, ...],
     notes: list[str],
     begin: int | None = None,
+    token_types: int = 1,
 ) -> ExampleData:
     """The examples of `config`; arguments and errors as for `zoo.data.loader.open_data`."""
     root = cache_root(config)
     source = open_examples(config, kind)
     text = open_or_build(
         root / f"examples-{source.fingerprint}",
-        lambda folder: _write_examples(source, folder),
+        lambda folder: _write_examples(source, folder, notes),
         notes,
         what=source.label,
     )
@@ -148,12 +159,14 @@ def open_example_data(
         notes,
         what=f"the tokens of {source.label}",
         write=lambda tokenizer, folder: _write_tokens(tokenizer, text, folder, kind, source.label),
-        training=(lambda: _documents(text, "train", 0)) if kind != "pairs" else None,
+        training=(lambda: _training(text, kind)) if kind != "pairs" else None,
         form=(kind,),
     )
     labels = json.loads((store.folder / LABELS_FILE).read_text(encoding="utf-8"))
     target_length = config.target_length or config.length
-    width = {"pairs": target_length, "classes": 1, "tags": config.length, "spans": 3}[kind]
+    two = config.text_pair_column is not None
+    widths = {"pairs": target_length, "tags": config.length, "spans": 3}
+    width = widths.get(kind, 1 + (config.length if two else 0))
     whole = config.framing == "tokenizer"
     if whole and (kind == "classes" or begin is not None):
         # A begin token of our own would be one more than the model has seen.
@@ -176,6 +189,7 @@ def open_example_data(
             target_length=target_length if kind == "pairs" else 0,
             vocabulary=known,
             frame=frame,
+            pair_frame=_pair_frame(tokenizer, known, config, token_types) if two else None,
             labels=tuple(map(str, labels)),
         ),
         notes=(),
@@ -188,9 +202,27 @@ def open_example_data(
     return data
 
 
+def _pair_frame(
+    tokenizer: Tokenizer, known: Vocabulary, config: DataConfig, token_types: int
+) -> PairFrame:
+    """What stands around two texts."""
+    made = PairFrame((known.begin,), (known.separator,), ())
+    if config.framing == "tokenizer":
+        if tokenizer.pair_frame is None:
+            raise ConfigError(
+                f"data.text_pair_column = {config.text_pair_column!r} with data.framing = "
+                f"'tokenizer': data.tokenizer = {config.tokenizer!r} puts nothing between two "
+                "texts; use data.framing = 'own'"
+            )
+        made = tokenizer.pair_frame
+    known_kinds = max(made.kinds) < token_types
+    return made if known_kinds else made._replace(kinds=(0, 0, 0, 0, 0))
+
+
 def _cut_notes(data: ExampleData) -> list[str]:
     # Spans get a begin token and two separators.
-    room = {"spans": 3}.get(data.kind, sum(map(len, data.spec.frame)))
+    parts = data.spec.frame if data.spec.pair_frame is None else data.spec.pair_frame[:3]
+    room = {"spans": 3}.get(data.kind, sum(map(len, parts)))
     first, second = data.cut("train", room=room)
     count = data.rows("train")
     notes = []
@@ -205,12 +237,16 @@ def _cut_notes(data: ExampleData) -> list[str]:
     return notes
 
 
-def _write_examples(source: ExampleSource, folder: Path) -> None:
+def _write_examples(source: ExampleSource, folder: Path, notes: list[str]) -> None:
+    empty = 0
     with StoreWriter(folder, max_id=255) as writer:
         for split, example in source.read():
-            for document in example:
+            empty += example is None
+            for document in example or ():
                 writer.add(split, np.frombuffer(document, np.uint8), len(document))
     writer.finish()
+    if empty:
+        notes.append(f"{empty:,} examples of {source.label} have an empty text and are left out")
     for split in SPLITS:
         if not writer.num_tokens(split):
             raise DataError(
@@ -246,8 +282,9 @@ def _write_tokens(
 
 def _names(document: bytes, kind: RowKind) -> list[str | int]:
     """The labels of one example."""
-    made = json.loads(document)
-    return [made] if kind == "classes" else [label for _, _, label in made]
+    if kind == "classes":
+        return [class_of(document)[0]]
+    return [label for _, _, label in json.loads(document)]
 
 
 def _encoded(
@@ -264,10 +301,13 @@ def _encoded(
             yield from zip(encoded, encoded, strict=True)
         return
     for first, second in zip(_documents(text, split, 0), _documents(text, split, 1), strict=True):
-        answer = json.loads(second)
         if kind == "classes":
-            yield tokenizer.encode(first), [known[answer]]
-        elif kind == "tags":
+            label, pair = class_of(second)
+            more = () if pair is None else tokenizer.encode(pair)
+            yield tokenizer.encode(first), [known[label], *more]
+            continue
+        answer = json.loads(second)
+        if kind == "tags":
             ids, ends = tokenizer.encode_with_ends(first)
             tags = np.zeros(len(ids), np.int64)
             starts = np.asarray([start for start, _, _ in answer])
@@ -286,6 +326,17 @@ def _encoded(
                 np.concatenate([question, ids]),
                 [len(question), *(found if end > start else (0, 0))],
             )
+
+
+def _training(text: Store, kind: RowKind) -> Iterator[bytes]:
+    """The texts of the training split that are no pairs: of two together, both."""
+    for first, second in zip(
+        _documents(text, "train", 0), _documents(text, "train", 1), strict=True
+    ):
+        yield first
+        pair = class_of(second)[1] if kind == "classes" else None
+        if pair is not None:
+            yield pair
 
 
 def _documents(text: Store, split: Split, part: int) -> Iterator[bytes]:

@@ -29,6 +29,7 @@ def open_data(
     needs: tuple[str, ...] = (),
     kind: RowKind,
     begin: int | None = None,
+    token_types: int = 1,
 ) -> Data: ...
 def open_data(
     config: DataConfig,
@@ -37,6 +38,7 @@ def open_data(
     needs: tuple[str, ...] = (),
     kind: RowKind = "text",
     begin: int | None = None,
+    token_types: int = 1,
 ) -> Data:
     """Open the data of `config`, reading and tokenising it only where the cache has it not.
 
@@ -46,6 +48,8 @@ def open_data(
         needs: special tokens that the vocabulary must have, of `zoo.data.tokenizers.SPECIAL`.
         begin: the token that targets begin behind where a pretrained model has one, whatever its
             name; used with `data.framing` = tokenizer.
+        token_types: kinds of token that the model knows; two texts are told apart by them where
+            they are enough.
 
     Raises:
         ConfigError: for clashing settings.
@@ -62,7 +66,15 @@ def open_data(
     elif kind == "images":
         data = open_image_data(config, seed=seed, notes=notes)
     else:
-        data = open_example_data(config, kind, seed=seed, needs=needs, notes=notes, begin=begin)
+        data = open_example_data(
+            config,
+            kind,
+            seed=seed,
+            needs=needs,
+            notes=notes,
+            begin=begin,
+            token_types=token_types,
+        )
     data.held_out_rows()  # refuses a half without rows before anything is compiled
     for note in data.notes:
         logging.getLogger(__name__).info(note)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,17 @@ TABLES = (".jsonl", ".parquet")
 Columns = Mapping[str, str]
 # Where a row stands, for people, and the values of its columns.
 Record = tuple[str, list[Any]]
+
+
+class ClassName(str):
+    """The name of a class that has a number in its dataset."""
+
+    number: int
+
+    def __new__(cls, name: str, number: int) -> ClassName:
+        made = super().__new__(cls, name)
+        made.number = number
+        return made
 
 
 def is_text(path: Path) -> bool:
@@ -73,23 +84,34 @@ def dataset_records(
 ) -> Iterator[Record]:
     """Yield the rows of one split of a dataset, as `read_records` does those of a file.
 
-    A column of class labels gives their names, where the dataset knows them.
+    A column of class labels gives their names, as `ClassName`, where the dataset knows them.
     """
-    import datasets
-
-    repo, _, revision = name.partition("@")
     local = Path(name).expanduser().is_dir()
     where = f"data.dataset {name!r}" + (
         f" ({config.dataset_config})" if config.dataset_config else ""
     )
+    repo, _, revision = name.partition("@")
+    asked: dict[str, Any] = {
+        "path": str(Path(name).expanduser()) if local else repo,
+        "name": config.dataset_config,
+        "streaming": config.streaming,
+        "revision": None if local else revision or None,
+    }
+    return islice(_loaded(where, split, columns, asked), config.max_documents)
+
+
+def image_folder_records(folder: Path, columns: Columns) -> Iterator[Record]:
+    """Yield the pictures below `folder`, whose folders are their labels, through `datasets`."""
+    asked = {"path": "imagefolder", "data_dir": str(folder), "streaming": True}
+    return _loaded(f"data.path {str(folder)!r}", "train", columns, asked)
+
+
+def _loaded(where: str, split: str, columns: Columns, asked: dict[str, Any]) -> Iterator[Record]:
+    """The rows of one split of what `datasets.load_dataset(**asked)` loads."""
+    import datasets
+
     try:
-        rows = datasets.load_dataset(
-            str(Path(name).expanduser()) if local else repo,
-            config.dataset_config,
-            split=split,
-            streaming=config.streaming,
-            revision=None if local else revision or None,
-        )
+        rows = datasets.load_dataset(**asked, split=split)
         present = rows.column_names
         if present is None:  # a stream that does not say tells by its first row
             present = list(next(iter(rows), {}))
@@ -99,16 +121,22 @@ def dataset_records(
             for field, column in columns.items()
             if rows.features and isinstance(rows.features.get(column), datasets.ClassLabel)
         }
-        chosen = islice(rows.select_columns(names), config.max_documents)
-        for number, row in enumerate(chosen, start=1):
+        for number, row in enumerate(rows.select_columns(names), start=1):
             at = f"{where} document {number}"
             values = zip(columns, _values(row, at, columns), strict=True)
-            yield at, [classes[f][v] if f in classes and v is not None else v for f, v in values]
+            yield at, [_named(classes.get(field), value) for field, value in values]
     except DataError:
         raise
     except (OSError, ValueError, RuntimeError, datasets.exceptions.DatasetsError) as error:
         reason = str(error).strip().partition("\n")[0] or type(error).__name__
         raise DataError(f"{where}: split {split!r} cannot be read: {reason}") from error
+
+
+def _named(names: Sequence[str] | None, value: Any) -> Any:
+    """The name of a class; None where there is none, which `datasets` writes as -1."""
+    if names is None or value is None:
+        return value
+    return ClassName(names[value], value) if value >= 0 else None
 
 
 def _read_text(path: Path, *, utf8: bool) -> bytes:

@@ -1,10 +1,10 @@
 """Examples from where they lie: pairs of texts, and texts with their labels.
 
 An example is two documents of bytes, which the cache keeps side by side: (source, target) of a
-pair, else (text, JSON of its labels). The JSON is of `classes` the label; of `tags` a list of
-[start, end, label], where the words lie in the text, in bytes; of `spans` [length of the question,
-which the text begins with; start, end of the answer in the rest], in bytes, start = end where there
-is none.
+pair, else (text, JSON of its labels). The JSON is of `classes` what `class_of` reads; of `tags` a
+list of [start, end, label], where the words lie in the text, in bytes; of `spans` [length of the
+question, which the text begins with; start, end of the answer in the rest], in bytes, start = end
+where there is none.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any
 
 from zoo.data.config import KINDS, DataConfig, RowKind
 from zoo.data.python_source import python_classes, python_tags
-from zoo.data.readers import TABLES, Record, dataset_records, encode, read_records
+from zoo.data.readers import TABLES, ClassName, Record, dataset_records, encode, read_records
 from zoo.data.sources import Split, fingerprint, hold_out_last, stamps, walk
 from zoo.errors import DataError
 
@@ -30,11 +30,18 @@ Example = tuple[bytes, bytes]
 
 @dataclass(frozen=True)
 class ExampleSource:
-    """Examples that can be read; fields as of `zoo.data.sources.Source`."""
+    """Examples that can be read; fields as of `zoo.data.sources.Source`.
+
+    None is an example of a dataset, which nobody can edit, with an empty text: it is left out.
+    """
 
     label: str
     fingerprint: str
-    read: Callable[[], Iterator[tuple[Split, Example]]]
+    read: Callable[[], Iterator[tuple[Split, Example | None]]]
+
+
+class _EmptyText(DataError):
+    """A text without a character to read."""
 
 
 def open_examples(config: DataConfig, kind: RowKind) -> ExampleSource:
@@ -51,7 +58,7 @@ def open_examples(config: DataConfig, kind: RowKind) -> ExampleSource:
         for fields in (("path", "target_path"), ("validation_path", "validation_target_path"))
     )
 
-    def read() -> Iterator[tuple[Split, Example]]:
+    def read() -> Iterator[tuple[Split, Example | None]]:
         training = _read_paths(config, paths, kind)
         if not held_paths:
             yield from hold_out(training, kind)
@@ -67,7 +74,9 @@ def open_examples(config: DataConfig, kind: RowKind) -> ExampleSource:
     return ExampleSource(label, fingerprint("examples", kind, identity), read)
 
 
-def hold_out(examples: Iterable[Example], kind: RowKind) -> Iterator[tuple[Split, Example]]:
+def hold_out(
+    examples: Iterable[Example | None], kind: RowKind
+) -> Iterator[tuple[Split, Example | None]]:
     """Keep the last 5 % of pairs for validation, or every twentieth labelled example."""
     if kind == "pairs":
         yield from hold_out_last(examples)
@@ -79,9 +88,13 @@ def hold_out(examples: Iterable[Example], kind: RowKind) -> Iterator[tuple[Split
 def _dataset_source(config: DataConfig, name: str, kind: RowKind) -> ExampleSource:
     columns = _columns(config, kind)
 
-    def read() -> Iterator[tuple[Split, Example]]:
-        def examples(split: str) -> Iterator[Example]:
-            return _examples(dataset_records(config, name, split, columns), kind)
+    def read() -> Iterator[tuple[Split, Example | None]]:
+        def examples(split: str) -> Iterator[Example | None]:
+            for record in dataset_records(config, name, split, columns):
+                try:
+                    yield _example(record, kind)
+                except _EmptyText:
+                    yield None
 
         if config.validation_split is None:
             yield from hold_out(examples(config.dataset_split), kind)
@@ -124,7 +137,10 @@ def _columns(config: DataConfig, kind: RowKind) -> dict[str, str]:
         "spans": ("question_column", "text_column", "label_column"),
         "images": ("image_column", "label_column"),
     }
-    return {field: getattr(config, field) for field in fields[kind]}
+    chosen = fields[kind]
+    if config.text_pair_column is not None:
+        chosen = (*chosen, "text_pair_column")
+    return {field: getattr(config, field) for field in chosen}
 
 
 def _file(field: str, name: str, kind: RowKind) -> Path:
@@ -145,7 +161,7 @@ def _file(field: str, name: str, kind: RowKind) -> Path:
 def _read_paths(config: DataConfig, paths: list[Path], kind: RowKind) -> Iterator[Example]:
     if len(paths) == 2:
         return _aligned(*paths)
-    return _examples(read_records(paths[0], _columns(config, kind)), kind)
+    return (_example(record, kind) for record in read_records(paths[0], _columns(config, kind)))
 
 
 def _aligned(source: Path, target: Path) -> Iterator[Example]:
@@ -173,24 +189,40 @@ def _lines(path: Path) -> list[bytes]:
     return [line.removesuffix(b"\r") for line in text.removesuffix(b"\n").split(b"\n")]
 
 
-def _examples(records: Iterable[Record], kind: RowKind) -> Iterator[Example]:
+def _example(record: Record, kind: RowKind) -> Example:
     makers: dict[RowKind, Callable[..., Example]] = {
         "pairs": _pair,
         "classes": _class,
         "tags": _tags,
         "spans": _span,
     }
-    make = makers[kind]
-    for where, values in records:
-        yield make(where, *values)
+    where, values = record
+    return makers[kind](where, *values)
 
 
 def _pair(where: str, source: object, target: object) -> Example:
     return _text(source, f"{where}, source"), _text(target, f"{where}, target")
 
 
-def _class(where: str, text: object, label: object) -> Example:
-    return _text(text, where), json.dumps(label_of(label, where)).encode()
+def _class(where: str, text: object, label: object, *pair: object) -> Example:
+    name = label_of(label, where)
+    answer: dict[str, Any] = {"label": name}
+    if isinstance(name, ClassName):
+        answer["number"] = name.number
+    for second in pair:
+        answer["pair"] = _text(second, f"{where}, second text").decode("utf-8")
+    return _text(text, where), json.dumps(answer).encode()
+
+
+def class_of(document: bytes) -> tuple[str | int, bytes | None]:
+    """The label in the second document of a text that is classified, and the second text."""
+    answer = json.loads(document)
+    if not isinstance(answer, dict):
+        return answer, None
+    label, pair = answer["label"], answer.get("pair")
+    if "number" in answer:
+        label = ClassName(label, answer["number"])
+    return label, None if pair is None else pair.encode("utf-8")
 
 
 def _tags(where: str, words: object, labels: object) -> Example:
@@ -256,11 +288,13 @@ def label_of(label: Any, where: str) -> str | int:
 def number_labels(
     found: Mapping[Split, Iterable[str | int]], where: str
 ) -> tuple[list[str | int], dict[Split, list[int]]]:
-    """The training labels, numbers before names, and the number in it of each label of each split.
+    """The training labels, and the number among them of each label of each split.
+
+    Numbers stand before names, and classes of a dataset in its order.
 
     Raises `DataError` for a label that no training example has.
     """
-    labels = sorted(set(found["train"]), key=lambda label: (isinstance(label, str), label))
+    labels = sorted(set(found["train"]), key=_place)
     known = {label: number for number, label in enumerate(labels)}
     for split, names in found.items():
         for name in names:
@@ -272,6 +306,10 @@ def number_labels(
     return labels, {split: [known[name] for name in names] for split, names in found.items()}
 
 
+def _place(label: str | int) -> tuple[bool, int, str | int]:
+    return isinstance(label, str), getattr(label, "number", 0), label
+
+
 def _text(text: object, where: str) -> bytes:
     encoded = encode(text, where)
     _refuse_empty(encoded, where)
@@ -280,4 +318,4 @@ def _text(text: object, where: str) -> bytes:
 
 def _refuse_empty(text: bytes, where: str) -> None:
     if not text.strip():
-        raise DataError(f"{where}: the text is empty; leave the example out")
+        raise _EmptyText(f"{where}: the text is empty; leave the example out")

@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -18,6 +18,22 @@ END_NAMES = (END_OF_TEXT, "</s>", "<|end_of_text|>", "<eos>")
 # The special tokens before, and after, every text.
 Frame = tuple[tuple[int, ...], tuple[int, ...]]
 NO_FRAME: Frame = ((), ())
+
+
+class PairFrame(NamedTuple):
+    """The special tokens before, between and behind two texts.
+
+    Attributes:
+        kinds: of token, of these and of the texts, in order: before, first text, between, second
+            text, behind.
+    """
+
+    before: tuple[int, ...]
+    between: tuple[int, ...]
+    after: tuple[int, ...]
+    kinds: tuple[int, int, int, int, int] = (0, 0, 0, 1, 1)
+
+
 # Special tokens that a task may need, and what files call them.
 SPECIAL: dict[str, tuple[str, ...]] = {
     "begin": ("[CLS]", "<s>", "<|begin_of_text|>", "<bos>"),
@@ -53,6 +69,10 @@ class Tokenizer(Protocol):
         """The special tokens that the file puts before, and after, a text."""
 
     @property
+    def pair_frame(self) -> PairFrame | None:
+        """The same of two texts; None where nothing stands between them."""
+
+    @property
     def fingerprint(self) -> str: ...
     def token_id(self, *names: str) -> int | None:
         """The id of the first of these special tokens that there is."""
@@ -80,6 +100,7 @@ class ByteTokenizer:
     eos_id = None
     special_ids: tuple[int, ...] = ()
     frame = NO_FRAME
+    pair_frame = None
     fingerprint = "bytes"
 
     def token_id(self, *names: str) -> int | None:
@@ -120,6 +141,7 @@ class FileTokenizer:
         added = inner.get_added_tokens_decoder()
         self.special_ids = tuple(sorted(i for i, token in added.items() if token.special))
         self.frame = _frame(inner)
+        self.pair_frame = _pair_frame(inner)
         self.fingerprint = hashlib.blake2b(self.text.encode(), digest_size=16).hexdigest()
 
     def token_id(self, *names: str) -> int | None:
@@ -291,6 +313,24 @@ def _frame(inner: Any) -> Frame:
     while before < len(around) and around[before] == text[before]:
         before += 1
     return tuple(around[:before]), tuple(around[before:])
+
+
+def _pair_frame(inner: Any) -> PairFrame | None:
+    """What a file puts around two texts, and the kinds of token that it tells apart."""
+    made = inner.encode("a", "a")
+    # 0 and 1 are the texts; None is a special token.
+    texts = list(made.sequence_ids)
+    if 0 not in texts or 1 not in texts:
+        return None
+    first, second = texts.index(0), texts.index(1)
+    ends = first + texts.count(0), second + texts.count(1)
+    parts = (slice(first), slice(ends[0], second), slice(ends[1], None))
+    if not made.ids[parts[1]]:
+        return None
+    before, between, after = (tuple(made.ids[part]) for part in parts)
+    kind = made.type_ids
+    kinds = (kind[0], kind[first], kind[ends[0]], kind[second], kind[-1])
+    return PairFrame(before, between, after, kinds)
 
 
 def _pieces(text: bytes) -> Iterator[bytes]:

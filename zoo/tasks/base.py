@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import numpy as np
 
-from zoo.data.base import RowSpec
-from zoo.data.config import RowKind
+from zoo.data.base import Data, RowSpec
+from zoo.data.config import DataConfig, RowKind
 from zoo.data.preview import Show
+from zoo.models.tower import Transformer
 
 Batch = dict[str, Any]
 
@@ -30,6 +31,26 @@ class Loss(NamedTuple):
     nats: jax.Array
     tokens: jax.Array
     hits: dict[str, jax.Array] = {}  # noqa: RUF012 (a NamedTuple's default; nobody writes to it)
+
+
+class Judgement(NamedTuple):
+    """What a model's own outputs are worth on held-out rows.
+
+    Attributes:
+        figures: by name, without `eval_`.
+        protocol: how they were made: what is needed to make them again.
+    """
+
+    figures: dict[str, float]
+    protocol: dict[str, Any]
+
+
+class Judge(Protocol):
+    """Figures that are no sums over tokens, of the rows that `data.eval_rows` names."""
+
+    def __call__(
+        self, model: Transformer, data: Data, *, max_batches: int | None, num_beams: int
+    ) -> Judgement: ...
 
 
 class Metric(NamedTuple):
@@ -69,6 +90,8 @@ class Task:
         token_types: kinds of token that its batches tell apart.
         hits: sums that its loss gives beside nats, all of them at most one a token.
         continues_text: whether a finished run can go on from a prompt.
+        judge: figures of the model's own outputs, for the end of a run and afterwards; None:
+            `metrics` gives them all.
     """
 
     name: str
@@ -86,3 +109,14 @@ class Task:
     token_types: int = 1
     hits: tuple[str, ...] = ()
     continues_text: bool = False
+    judge: Judge | None = None
+
+    def special(self, data: DataConfig) -> tuple[str, ...]:
+        """The special tokens that its rows of `data` need: two texts have one between them."""
+        parted = data.text_pair_column is not None and data.framing == "own"
+        return (*self.needs, "separator") if parted else self.needs
+
+    @property
+    def searches(self) -> bool:
+        """Whether its judge writes texts, with a search of `num_beams`."""
+        return self.judge is not None and self.rows == "pairs"

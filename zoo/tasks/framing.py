@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from zoo.data.tokenizers import Frame
+from zoo.data.tokenizers import Frame, PairFrame
 
 
 class Framed(NamedTuple):
@@ -46,6 +46,51 @@ def framed(tokens: np.ndarray, sizes: np.ndarray, frame: Frame, width: int) -> F
         made = np.where(place == kept + index, token, made)
     seen = (place < kept + len(after)) & (sizes > 0)[:, None]
     return Framed(np.where(seen, made, 0).astype(np.int32), text & seen, seen)
+
+
+class FramedPair(NamedTuple):
+    """Rows of two texts with special tokens around them; arrays [batch, width].
+
+    Attributes:
+        tokens: int32, 0 where there is padding.
+        part: int32, where a token is from: 0 before the texts, 1 the first, 2 between, 3 the
+            second, 4 behind; -1 is padding.
+        seen: bool, where there is no padding.
+    """
+
+    tokens: np.ndarray
+    part: np.ndarray
+    seen: np.ndarray
+
+
+def framed_pair(
+    first: tuple[np.ndarray, np.ndarray],
+    second: tuple[np.ndarray, np.ndarray],
+    frame: PairFrame,
+    width: int,
+) -> FramedPair:
+    """Two texts a row between the tokens of a frame; the longer one is cut first, as the tokenizers
+    library has it.
+
+    Args:
+        first, second: tokens int32 [batch, tokens] and how many of them are real [batch]; a row
+            whose first text has none stays padding.
+        width: of the rows that are made.
+    """
+    tokens = np.zeros((len(first[0]), width), np.int32)
+    part = np.full_like(tokens, -1)
+    room = width - sum(map(len, frame[:3]))
+    for row, (size, other) in enumerate(zip(first[1], second[1], strict=True)):
+        if size == 0:
+            continue
+        half = room // 2 if size <= other else room - room // 2
+        kept = min(size, max(room - other, half))
+        texts = first[0][row, :kept], second[0][row, : min(other, room - kept)]
+        parts = (frame.before, texts[0], frame.between, texts[1], frame.after)
+        sizes = [len(each) for each in parts]
+        tokens[row, : sum(sizes)] = np.concatenate(parts)
+        part[row, : sum(sizes)] = np.repeat(range(5), sizes)
+    return FramedPair(tokens, part, part >= 0)
 
 
 def _moved(values: np.ndarray, width: int, by: int) -> np.ndarray:

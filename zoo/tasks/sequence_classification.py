@@ -10,7 +10,7 @@ import numpy as np
 from zoo.data.base import Data, RowSpec
 from zoo.data.preview import printable
 from zoo.tasks.base import Batch, Metric, Task
-from zoo.tasks.framing import framed
+from zoo.tasks.framing import Framed, FramedPair, framed, framed_pair
 from zoo.tasks.losses import accuracy, entropy_loss
 
 
@@ -19,34 +19,52 @@ def batch(rows: Mapping[str, np.ndarray], spec: RowSpec) -> Batch:
 
     Args:
         rows: classes of `zoo.data.examples.ExampleData`.
-        spec: what stands around a text.
+        spec: what stands around a text, or around two that are classified together.
 
     Returns:
         `inputs` int32 and `attention_mask` bool [batch, length]; `targets` int32 and `mask`
-        bool [batch].
+        bool [batch]; where two texts are told apart also `token_type_ids` int32.
     """
-    text, size = rows["first"], rows["first_length"]
-    made = framed(text, size, spec.frame, text.shape[1])
-    return {
+    made, pair = _framed(rows, spec), spec.pair_frame
+    arrays: Batch = {
         "inputs": made.tokens,
         "attention_mask": made.seen,
         "targets": rows["second"][:, 0],
-        "mask": size > 0,
+        "mask": rows["first_length"] > 0,
     }
+    if pair is not None and any(pair.kinds):
+        assert isinstance(made, FramedPair)
+        # Padding, the last entry, is of kind 0.
+        arrays["token_type_ids"] = np.asarray([*pair.kinds, 0], np.int32)[made.part]
+    return arrays
+
+
+def _framed(rows: Mapping[str, np.ndarray], spec: RowSpec) -> Framed | FramedPair:
+    text, size = rows["first"], rows["first_length"]
+    if spec.pair_frame is None:
+        return framed(text, size, spec.frame, text.shape[1])
+    # Before the second text stands the label.
+    second = rows["second"][:, 1:], np.maximum(rows["second_length"] - 1, 0)
+    return framed_pair((text, size), second, spec.pair_frame, text.shape[1])
 
 
 def inputs(batch: Batch) -> dict[str, Any]:
-    return {"input_ids": batch["inputs"], "attention_mask": batch["attention_mask"]}
+    given = {"input_ids": batch["inputs"], "attention_mask": batch["attention_mask"]}
+    if "token_type_ids" in batch:
+        given["token_type_ids"] = batch["token_type_ids"]
+    return given
 
 
 def show(data: Data, index: int, rows: Batch) -> list[str]:
-    """A text as far as it is kept, and its label."""
-    made = {name: array[0] for name, array in batch(rows, data.spec).items()}
-    size, (before, after) = int(made["attention_mask"].sum()), data.spec.frame
-    return [
-        f"--- {data.spec.labels[made['targets']]}: {size} tokens of {len(made['inputs'])}",
-        *printable(data.tokenizer.decode(made["inputs"][len(before) : size - len(after)])),
-    ]
+    """A text, or two, as far as kept, and the label."""
+    made = _framed(rows, data.spec)
+    tokens, label = made.tokens[0], data.spec.labels[rows["second"][0, 0]]
+    lines = [f"--- {label}: {int(made.seen.sum())} tokens of {len(tokens)}"]
+    if isinstance(made, Framed):
+        return lines + printable(data.tokenizer.decode(tokens[made.text[0]]))
+    for title, part in (("--- first text", 1), ("--- second text", 3)):
+        lines += [title, *printable(data.tokenizer.decode(tokens[made.part[0] == part]))]
+    return lines
 
 
 SEQUENCE_CLASSIFICATION = Task(

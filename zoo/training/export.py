@@ -146,7 +146,7 @@ def _of_run(
         files |= {file.name: file.read_bytes() for file in Path(scratch).iterdir()}
     # Framed by its file, a text begins as the file has it.
     whole = run.data.framing == "tokenizer"
-    needs = tuple(name for name in task.needs if not (whole and name == "begin"))
+    needs = tuple(name for name in task.special(run.data) if not (whole and name == "begin"))
     ids = _special(tokenizer, needs, model)
     if readable or TOKENIZER_FILE in files:
         files[TOKENIZER_FILE] = tokenizer_json(tokenizer, needs).encode()

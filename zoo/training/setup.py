@@ -73,6 +73,19 @@ class Run:
         return state
 
 
+def open_run_data(config: TrainConfig) -> Data:
+    """The rows of a run, as its task and its model need them; raises as `zoo.data.open_data`."""
+    task = TASKS[config.task]
+    return open_data(
+        config.data,
+        seed=config.seed if config.data_seed is None else config.data_seed,
+        needs=task.special(config.data),
+        kind=task.rows,
+        begin=begin_of(config),
+        token_types=config.model.type_vocab_size or 1,
+    )
+
+
 def prepare(config: TrainConfig) -> Run:
     """Resolve, open the text, declare the model; nothing is compiled or written to the workdir.
 
@@ -83,11 +96,8 @@ def prepare(config: TrainConfig) -> Run:
     devices = len(jax.devices())
     check_batch(config.data.batch_size, config.optim.accumulate, devices)
     mesh = make_mesh(config.mesh)
-    seed = config.seed if config.data_seed is None else config.data_seed
     task = TASKS[config.task]
-    data = open_data(
-        config.data, seed=seed, needs=task.needs, kind=task.rows, begin=begin_of(config)
-    )
+    data = open_run_data(config)
     config = resolve_run(config, **ends(data.spec))
     model = declare(config.model)
     shapes, weights = weight.split(model)
