@@ -44,9 +44,10 @@ MODELS: dict[str, dict[str, Any]] = {
 }
 FIGURES = {
     "masked_lm": {"loss", "perplexity", "accuracy"},
-    "seq2seq": {"loss", "bits_per_byte", "perplexity"},
+    "seq2seq": {"loss", "bits_per_byte", "perplexity", "bleu", "chrf"},
     "span": {"loss", "accuracy", "exact_match"},
 }
+RANKED = {"loss", "accuracy", "f1_macro", "matthews"}
 
 
 def row(name: str, index: int) -> dict[str, Any]:
@@ -96,7 +97,7 @@ def test_a_task_is_planned_trained_evaluated_and_exported(
     assert plan.memory_bytes["of activations kept for the backward pass"] > 0
     summary = train(config)
     assert summary["status"] == "finished"
-    names = {f"eval_{figure}" for figure in FIGURES.get(name, {"loss", "accuracy"})}
+    names = {f"eval_{figure}" for figure in FIGURES.get(name, RANKED)}
     assert names <= summary.keys()
     from_dict(read_config(config.workdir)).validate()  # what is stored can be run again
     again = evaluate_workdir(config.workdir, max_batches=1)
@@ -117,6 +118,24 @@ def test_what_a_model_leaves_open_comes_from_the_data(learn: Configure) -> None:
     assert (pairs.vocab_size, pairs.decoder_start_id) == (258, 256)  # bytes, begin and end
     assert prepare(learn("sequence_classification")).config.model.num_labels == 3
     assert prepare(learn("masked_lm")).config.model.vocab_size == 257
+
+
+def test_two_texts_are_learnt_together(learn: Configure, tmp_path: Path) -> None:
+    """Which of two numbers is larger: neither text says it alone."""
+    rows = [
+        {"text": str(i % 7), "other": str(i % 5), "label": "first" if i % 7 > i % 5 else "second"}
+        for i in range(60)
+    ]
+    path = tmp_path / "two.jsonl"
+    path.write_text("".join(json.dumps(each) + "\n" for each in rows))
+    two = {"data.path": str(path), "data.text_pair_column": "other", "model.type_vocab_size": 2}
+    config = learn("sequence_classification", two)
+    assert prepare(config).config.model.vocab_size == 258  # bytes, begin and separator
+    summary = train(config)
+    assert summary["protocol"]["f1_label"] == "second"
+    again = evaluate_workdir(config.workdir)
+    for figure in ("eval_loss", "eval_f1", "eval_matthews"):
+        np.testing.assert_allclose(again[figure], summary[figure], rtol=1e-5)
 
 
 def test_an_answer_reads_a_source_as_in_training_and_is_shown_without_special_tokens(

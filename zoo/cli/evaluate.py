@@ -24,10 +24,12 @@ SIMILARITY = "sentence_similarity"
 @dataclasses.dataclass(frozen=True)
 class EvaluateOptions:
     """Figures of a checkpoint. Of a run's newest one on held-out text: the run's own, or another
-    given by the flags under data, whose defaults are the run's. Of any checkpoint, also of the
+    given by the flags under data, whose defaults are the run's; with BLEU and chrF of translations,
+    F1 and Matthews' correlation of labels, and how they were made. Of any checkpoint, also of the
     Hugging Face library, perplexity on a file, or how its sentence vectors rank pairs.
 
         zoo evaluate --from runs/a
+        zoo evaluate --from runs/translation --num-beams 4
         zoo evaluate --from openai-community/gpt2 --text book.txt --window 1024 --stride 512
         zoo evaluate --from runs/a --task sentence_similarity --pairs sts.tsv
     """
@@ -38,6 +40,8 @@ class EvaluateOptions:
     """What to measure: of a run a name of `zoo list tasks`; or sentence_similarity."""
     max_batches: int | None = None
     """Batches of a run's held-out text, evenly spaced; default: all of it."""
+    num_beams: int = 1
+    """Beams of the search for a run's translations; 1: the likeliest token each time."""
     text: str | None = None
     """A text file to measure perplexity on, token by token; pseudo-perplexity of a masked language
     model, each token masked in turn."""
@@ -125,7 +129,9 @@ def _of_run(options: EvaluateOptions, typed: Collection[str], base: TrainConfig)
         raise ConfigError(f"max_batches = {options.max_batches}; use 1 or more")
     options.data.validate()
     config = dataclasses.replace(base, task=options.task, data=options.data)
-    return evaluate_workdir(options.from_, config=config, max_batches=options.max_batches)
+    return evaluate_workdir(
+        options.from_, config=config, max_batches=options.max_batches, num_beams=options.num_beams
+    )
 
 
 def _only(typed: Collection[str], used: Sequence[str], what: str) -> None:

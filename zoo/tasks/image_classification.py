@@ -9,6 +9,7 @@ import numpy as np
 
 from zoo.data.base import Data, RowSpec
 from zoo.tasks.base import Batch, Metric, Task
+from zoo.tasks.judging import judge_labels
 from zoo.tasks.losses import accuracy, entropy_loss
 
 
@@ -58,4 +59,5 @@ IMAGE_CLASSIFICATION = Task(
     models=(("vision", "image_classification"),),
     rows="images",
     hits=("correct",),
+    judge=judge_labels(batch, inputs),
 )

@@ -12,6 +12,7 @@ from zoo.data.base import Data, RowSpec
 from zoo.data.preview import printable
 from zoo.tasks.base import Batch, Metric, Task
 from zoo.tasks.framing import framed
+from zoo.tasks.judging import judge_targets
 from zoo.tasks.losses import entropy_loss, perplexity
 
 
@@ -89,4 +90,5 @@ SEQ2SEQ = Task(
     rows="pairs",
     needs=("begin", "end"),
     framed=True,
+    judge=judge_targets(batch),
 )

@@ -11,6 +11,7 @@ from zoo.data.base import Data, RowSpec
 from zoo.data.preview import printable
 from zoo.tasks.base import Batch, Metric, Task
 from zoo.tasks.framing import Framed, FramedPair, framed, framed_pair
+from zoo.tasks.judging import judge_labels
 from zoo.tasks.losses import accuracy, entropy_loss
 
 
@@ -84,4 +85,5 @@ SEQUENCE_CLASSIFICATION = Task(
     needs=("begin",),
     framed=True,
     hits=("correct",),
+    judge=judge_labels(batch, inputs),
 )

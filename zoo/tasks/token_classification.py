@@ -11,6 +11,7 @@ from zoo.data.base import Data, RowSpec
 from zoo.data.preview import printable
 from zoo.tasks.base import Batch, Metric, Task
 from zoo.tasks.framing import framed
+from zoo.tasks.judging import judge_labels
 from zoo.tasks.losses import accuracy, entropy_loss
 
 
@@ -66,4 +67,5 @@ TOKEN_CLASSIFICATION = Task(
     rows="tags",
     framed=True,
     hits=("correct",),
+    judge=judge_labels(batch, inputs),
 )

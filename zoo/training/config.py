@@ -57,6 +57,9 @@ class TrainConfig:
     """Steps between two evaluations; default: a tenth of the run."""
     eval_batches: int | None = 32
     """Batches of held-out text in an evaluation, evenly spaced; None: all."""
+    judge: bool = True
+    """At the end, score what the model itself writes or ranks on the same held-out rows: BLEU and
+    chrF of translations, F1 and Matthews' correlation of labels."""
     sample_tokens: int = 300
     """Tokens of the sample at the end; 0: none."""
     sample_temperature: float = 0.7

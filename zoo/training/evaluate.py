@@ -11,12 +11,14 @@ import jax
 
 from zoo.checkpoints.pretrained import load_pretrained, read_config
 from zoo.data.base import LABELS_FILE, Data
-from zoo.data.loader import open_data
 from zoo.errors import ConfigError, choices
 from zoo.layers import weight
+from zoo.models.tower import Transformer
+from zoo.settings import at_least
 from zoo.tasks import TASKS, Batch, Task
-from zoo.training.config import TrainConfig, begin_of, from_dict
+from zoo.training.config import TrainConfig, from_dict
 from zoo.training.fit import check_ends, check_task
+from zoo.training.setup import open_run_data
 from zoo.training.step import Evaluator, make_evaluator
 
 
@@ -48,8 +50,28 @@ def held_out(data: Data, task: Task, max_batches: int | None) -> Iterable[Batch]
         yield task.batch(rows, data.spec)
 
 
+def judgement(
+    model: Transformer, data: Data, task: Task, max_batches: int | None, *, num_beams: int = 1
+) -> tuple[dict[str, float], dict[str, Any]]:
+    """(`eval_...` figures, protocol) of what the model itself writes or ranks, by the task's judge;
+    empty where it has none.
+
+    Raises:
+        ConfigError: when the library that makes the figures is missing.
+    """
+    if task.judge is None:
+        return {}, {}
+    made = task.judge(model, data, max_batches=max_batches, num_beams=num_beams)
+    return {f"eval_{name}": value for name, value in made.figures.items()}, made.protocol
+
+
 def evaluate_workdir(
-    folder: str | Path, *, config: TrainConfig | None = None, max_batches: int | None = None
+    folder: str | Path,
+    *,
+    config: TrainConfig | None = None,
+    max_batches: int | None = None,
+    judged: bool = True,
+    num_beams: int = 1,
 ) -> dict[str, Any]:
     """Figures of a workdir's newest checkpoint on held-out text, with their protocol.
 
@@ -57,16 +79,26 @@ def evaluate_workdir(
         folder: a workdir of a run.
         config: task and text to evaluate on; default: the run's own.
         max_batches: of held-out text, evenly spaced; None: all of it.
+        judged: whether to add figures of what the model itself writes or ranks: BLEU and chrF, or
+            F1 and the like; False: sums over tokens only, as while training.
+        num_beams: of the search for the texts that are judged; 1: the likeliest token each time.
 
     Raises:
         CheckpointError: when there is nothing to load.
-        ZooError: when the text cannot be opened.
+        ZooError: when the text cannot be opened, or a library is missing.
     """
     config = from_dict(read_config(folder)) if config is None else config
     check_task(config.task, config.model)
     task = TASKS[config.task]
+    at_least("num_beams", num_beams, 1)
+    if num_beams > 1 and not (judged and task.searches):
+        searching = [repr(name) for name, each in TASKS.items() if each.searches]
+        raise ConfigError(
+            f"num_beams = {num_beams} has no effect on task = {config.task!r}"
+            f"{'' if judged else ' when it is not judged'}; it is for {choices(searching)}"
+        )
     model = load_pretrained(folder)
-    data = open_data(config.data, needs=task.needs, kind=task.rows, begin=begin_of(config))
+    data = open_run_data(config)
     known = model.config.sizes().vocab_size
     if data.vocab_size > known:
         raise ConfigError(
@@ -89,6 +121,9 @@ def evaluate_workdir(
     ratio = data.bytes_per_token("validation")
     if ratio is not None:
         protocol["bytes_per_token"] = ratio
+    if judged:
+        more, how = judgement(model, data, task, max_batches, num_beams=num_beams)
+        figures, protocol = figures | more, protocol | how
     return figures | protocol
 
 

@@ -21,8 +21,9 @@ from zoo.decoding import generate
 from zoo.environment import environment
 from zoo.errors import CheckpointError, ConfigError
 from zoo.layers import weight
+from zoo.models.tower import Transformer
 from zoo.training.config import TrainConfig
-from zoo.training.evaluate import evaluate, held_out
+from zoo.training.evaluate import evaluate, held_out, judgement
 from zoo.training.init_from import with_checkpoint
 from zoo.training.progress import Progress
 from zoo.training.resume import Totals, as_begun, refuse_other_run, starting_point
@@ -271,6 +272,8 @@ def _finish(loop: Loop, workdir: Path) -> dict[str, Any]:
     if metrics and loop.status != "failed":
         title = f"{run.config.model.variant}, {run.config.model.num_layers} layers"
         paths["plot"] = plot_losses(metrics, workdir / "loss.png", title=title)
+    if loop.status == "finished" and run.config.judge:
+        more |= _judged(run, loop.state)
     if loop.status == "finished" and run.config.sample_tokens and run.task.continues_text:
         text = _sample(run, loop.state)
         paths["sample"] = workdir / "sample.txt"
@@ -297,15 +300,32 @@ def _finish(loop: Loop, workdir: Path) -> dict[str, Any]:
     return summary
 
 
+def _judged(run: Run, state: State) -> dict[str, Any]:
+    """Figures of the trained model's own outputs, and under `protocol` how they were made."""
+    try:
+        figures, protocol = judgement(
+            _model(run, state), run.data, run.task, run.config.eval_batches
+        )
+    except ConfigError as error:  # a library is missing, which is no reason to lose a run's end
+        print(error, file=sys.stderr)
+        return {}
+    return {**figures, "protocol": protocol} if figures else {}
+
+
+def _model(run: Run, state: State) -> Transformer:
+    """The model as it stands after its last step, on one device."""
+    model = weight.bind(run.model, jax.device_put(averaged(state), jax.devices()[0]))
+    model.placement = model.placement.at(int(state["step"]))
+    return model
+
+
 def _sample(run: Run, state: State) -> str:
     config, tokenizer = run.config, run.data.tokenizer
     ids = tokenizer.encode(config.sample_prompt.encode())
     if not len(ids):
         ids = run.data.train_batch(0)["tokens"][0, :1]
-    model = weight.bind(run.model, jax.device_put(averaged(state), jax.devices()[0]))
-    model.placement = model.placement.at(int(state["step"]))
     tokens = generate(
-        model,
+        _model(run, state),
         jnp.asarray(ids, jnp.int32)[None],
         max_new_tokens=config.sample_tokens,
         temperature=config.sample_temperature,

@@ -28,6 +28,7 @@ _MAY_DIFFER = (
     "log_every",
     "eval_every",
     "data.validation_half",
+    "judge",
     "tensorboard",
     "sample_tokens",
     "sample_temperature",

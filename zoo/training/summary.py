@@ -188,7 +188,12 @@ def _figure_rows(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("eval_bits_per_byte", "bits per byte", "{:.3f}"),
         ("eval_perplexity", "perplexity", "{:,.2f}"),
         ("eval_accuracy", "accuracy", "{:.1%}"),
+        ("eval_f1", "F1", "{:.1%}"),
+        ("eval_f1_macro", "F1, mean of labels", "{:.1%}"),
+        ("eval_matthews", "Matthews", "{:.3f}"),
         ("eval_exact_match", "exact match", "{:.1%}"),
+        ("eval_bleu", "BLEU", "{:.1f}"),
+        ("eval_chrf", "chrF", "{:.1f}"),
     ):
         if summary.get(name) is not None:
             rows.append((label, form.format(summary[name]) + _best(summary, name, form)))
