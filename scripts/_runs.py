@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import random
 import shutil
@@ -12,27 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from zoo.environment import environment
-from zoo.models.resolve import place
-from zoo.settings import flatten
-from zoo.training.config import TrainConfig, resolve_run
+from zoo.training.config import TrainConfig
+from zoo.training.identity import identity
 from zoo.training.loop import train
 from zoo.training.trackers import read_metrics
 
 Row = dict[str, Any]
-
-
-def identity(config: TrainConfig) -> str:
-    """A hash of what the run computes: what it asks for, its optimizer and its placement.
-
-    Settings that are left at their default are no part of it, so that a setting which is added
-    later, and changes nothing by default, leaves the rows valid.
-    """
-    default = flatten(TrainConfig())
-    asked = {key: value for key, value in flatten(config).items() if value != default[key]}
-    asked.pop("workdir", None)
-    optim = flatten(resolve_run(config).optim)
-    record = [asked, optim, place(config.model).to_json()]
-    return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def finished_run(make: Callable[[str], TrainConfig]) -> tuple[dict[str, Any], list[Row], Row]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections.abc
 import dataclasses
 import numbers
 import types
@@ -21,7 +22,7 @@ def check_types(config: Any, prefix: str = "") -> None:
 
     Args:
         config: an instance of a dataclass whose fields are int, float, str, bool, Literal, a
-            tuple of one of these, a union of some with None, or another such dataclass.
+            tuple of one of these, a mapping, a union of some with None, or another such dataclass.
         prefix: of the fields in messages, such as `model.`.
 
     Raises:
@@ -69,6 +70,8 @@ def _fits(value: Any, hint: Any) -> bool:
         return any(type(value) is type(each) and value == each for each in get_args(hint))
     if origin is tuple:
         return isinstance(value, tuple) and all(_fits(each, get_args(hint)[0]) for each in value)
+    if origin is collections.abc.Mapping:  # whose owner knows what belongs into it
+        return isinstance(value, Mapping)
     if hint is int or hint is float:
         kind = numbers.Integral if hint is int else numbers.Real
         return isinstance(value, kind) and not isinstance(value, bool)
@@ -97,6 +100,8 @@ def _accepted(hint: Any) -> Iterator[str]:
             yield from map(str, get_args(part))
         elif get_origin(part) is tuple:
             yield f"a tuple, each entry {choices(_accepted(get_args(part)[0]))}"
+        elif get_origin(part) is collections.abc.Mapping:
+            yield "a mapping"
         elif part is bool:
             yield from ("True", "False")
         else:

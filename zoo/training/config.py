@@ -9,7 +9,7 @@ import re
 import traceback
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from zoo.checkpoints import CheckpointConfig
 from zoo.data.config import DataConfig, check_kind
@@ -24,6 +24,8 @@ from zoo.training.schedules import recipe_warmup
 from zoo.training.sharding import MeshConfig
 from zoo.variants.registry import get_variant
 from zoo.variants.variant import Recipe
+
+T = TypeVar("T")
 
 # What a config file gets wrong by its own doing; anything else is no longer its author's fault.
 _OWN_ERRORS = (
@@ -253,6 +255,19 @@ def load_config(path: str | Path) -> TrainConfig:
             something else.
     """
     file = Path(path)
+    made = run_config_file(file, TrainConfig)
+    with _blaming(file):
+        check_types(made)
+    return made
+
+
+def run_config_file(path: str | Path, kind: type[T]) -> T:
+    """What the `config()` of a Python file returns, an instance of `kind`.
+
+    Raises:
+        ConfigError: as `load_config`.
+    """
+    file = Path(path)
     if not file.is_file():
         raise ConfigError(f"config {file}: no such file{_near_files(file)}")
     spec = importlib.util.spec_from_file_location("zoo_user_config", file)
@@ -262,15 +277,13 @@ def load_config(path: str | Path) -> TrainConfig:
     with _blaming(file):
         spec.loader.exec_module(module)
     if not callable(getattr(module, "config", None)):
-        raise ConfigError(f"config {file} has no function config() that returns a TrainConfig")
+        raise ConfigError(f"config {file} has no function config() that returns a {kind.__name__}")
     with _blaming(file):
         made = module.config()
-    if not isinstance(made, TrainConfig):
+    if not isinstance(made, kind):
         raise ConfigError(
-            f"config {file}: config() returns a {type(made).__name__}, not a TrainConfig"
+            f"config {file}: config() returns a {type(made).__name__}, not a {kind.__name__}"
         )
-    with _blaming(file):
-        check_types(made)
     return made
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 import time
 from collections.abc import Collection, Iterator
@@ -90,6 +91,42 @@ class DryRun:
 
     def _flops(self) -> float:
         return self.flops_per_step * float(self.settings["steps"][0])
+
+
+@dataclasses.dataclass(frozen=True)
+class Cost:
+    """What a run takes, counted rather than measured.
+
+    Attributes:
+        parameters: numbers in the model.
+        flops_per_step: of the matrix products, forward and backward.
+        memory: bytes on each device, the sum of `DryRun.memory_bytes`.
+    """
+
+    parameters: int
+    flops_per_step: float
+    memory: int
+
+
+def cost(config: TrainConfig) -> Cost:
+    """The cost of a run, counted once in a process for all that differ in seeds and rates only.
+
+    Raises:
+        ZooError: on whatever cannot work.
+    """
+    optim = dataclasses.replace(config.optim, lr=1.0)
+    return _cost(dataclasses.replace(config, workdir="any", seed=0, data_seed=0, optim=optim))
+
+
+@functools.lru_cache(maxsize=1024)
+def _cost(config: TrainConfig) -> Cost:
+    run = prepare(config)
+    shapes, weights = weight.split(run.model)
+    return Cost(
+        parameters=sum(_parameters(weights, shapes).values()),
+        flops_per_step=_flops(run),
+        memory=sum(_memory(run).values()),
+    )
 
 
 def dry_run(config: TrainConfig, typed: Collection[str] = ()) -> DryRun:

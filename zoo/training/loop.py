@@ -28,7 +28,7 @@ from zoo.training.init_from import with_checkpoint
 from zoo.training.progress import Progress
 from zoo.training.resume import Totals, as_begun, refuse_other_run, starting_point
 from zoo.training.setup import Run, prepare
-from zoo.training.step import State, first_failure, make_evaluator
+from zoo.training.step import State, first_failure
 from zoo.training.summary import (
     Status,
     plot_losses,
@@ -61,7 +61,6 @@ class Loop:
     trackers: Trackers
     progress: Progress
     totals: Totals
-    evaluator: Any
     stop: list[int]
     status: Status = "finished"
     note: str = ""
@@ -121,7 +120,7 @@ class Loop:
         batches = map(run.spread, held_out(run.data, run.task, run.config.eval_batches))
         ratio = run.data.bytes_per_token("validation")
         params, step = averaged(self.state), self.state["step"]
-        figures, _ = evaluate(self.evaluator, params, batches, run.task, ratio, step=step)
+        figures, _ = evaluate(run.evaluator, params, batches, run.task, ratio, step=step)
         return figures
 
     def _save(self, step: int, metric: float | None, *, wait: bool) -> None:
@@ -201,8 +200,7 @@ def train(config: TrainConfig, typed: Collection[str] = ()) -> dict[str, Any]:
                 progress.message(f"{workdir} has finished its {start} steps")
             elif start:
                 progress.message(f"resuming {workdir} at step {start}")
-            evaluator = make_evaluator(run.model, run.task)
-            loop = Loop(run, state, checkpoints, trackers, progress, totals, evaluator, stop)
+            loop = Loop(run, state, checkpoints, trackers, progress, totals, stop)
             loop.steps(start)
     except (CheckpointError, OSError) as error:
         if loop is None:

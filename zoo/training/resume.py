@@ -21,7 +21,7 @@ from zoo.training.setup import Run
 from zoo.training.step import State
 
 # Settings that a resumed run may change: how it runs and reports, not what it computes.
-_MAY_DIFFER = (
+MAY_DIFFER = (
     "workdir",
     "parallel",
     "mesh.fsdp",
@@ -123,7 +123,7 @@ def _check_settings(config: TrainConfig, settings: dict[str, Any]) -> None:
     """The model first, then all other settings."""
     saved, asked = flatten(settings), flatten(config)
     longer = extendable(config.optim) and config.steps > saved["steps"]
-    free = (*_MAY_DIFFER, "steps") if longer else _MAY_DIFFER
+    free = (*MAY_DIFFER, "steps") if longer else MAY_DIFFER
     fields = [field for field in asked if field in saved and field not in free]
     model_first = sorted(fields, key=lambda field: not field.startswith("model."))
     difference = _difference(saved, asked, model_first)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -12,6 +13,7 @@ import numpy as np
 from zoo.data.base import Data
 from zoo.data.loader import open_data
 from zoo.layers import weight
+from zoo.models.resolve import place
 from zoo.models.transformer import Transformer, declare, initialiser
 from zoo.tasks import TASKS, Batch, Task
 from zoo.training.config import TrainConfig, begin_of, resolve_run
@@ -27,7 +29,8 @@ from zoo.training.sharding import (
     put_batch,
     replicated,
 )
-from zoo.training.step import Figures, Inputs, State, Step
+from zoo.training.step import Evaluator, Figures, Inputs, State, Step, make_evaluator
+from zoo.variants.placement import Placement
 
 RunStep = Callable[[State, Batch, Inputs], tuple[State, Figures]]
 
@@ -41,6 +44,7 @@ class Run:
         data, task, model: of the run; the model is declared, without values.
         template: shapes and shardings of the state.
         step: the compiled step, in the chosen mode.
+        evaluator: the compiled loss without dropout and auxiliary losses.
         core: what the compiled step is made of.
         inputs: learning rate, decay and seed.
         place, spread: host batch to device batch, of a step and of an evaluation.
@@ -53,6 +57,7 @@ class Run:
     core: Step
     template: State
     step: RunStep
+    evaluator: Evaluator
     inputs: Inputs
     place: Callable[[dict[str, np.ndarray]], Batch]
     spread: Callable[[dict[str, np.ndarray]], Batch]
@@ -99,26 +104,9 @@ def prepare(config: TrainConfig) -> Run:
     task = TASKS[config.task]
     data = open_run_data(config)
     config = resolve_run(config, **ends(data.spec))
-    model = declare(config.model)
-    shapes, weights = weight.split(model)
     optim = config.optim
     pmapped = config.parallel == "pmap"
-    core = Step(
-        model=model,
-        task=task,
-        optimizer=make_optimizer(optim, weights, model.placement),
-        schedule=schedule(optim, config.steps),
-        config=optim,
-        axis_name="devices" if pmapped else None,
-    )
-    state = jax.eval_shape(core.init, shapes)
-    placed = param_shardings(mesh, weights, shapes)
-    shardings = like_params(mesh, state, shapes, placed)
-    template = jax.tree.map(
-        lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
-        state,
-        shardings,
-    )
+    built = _built(_structure(config), place(config.model))
     split = batch_sharding(mesh)
 
     def spread(batch: dict[str, np.ndarray]) -> Batch:
@@ -135,14 +123,76 @@ def prepare(config: TrainConfig) -> Run:
         config=config,
         data=data,
         task=task,
-        model=model,
-        core=core,
-        template=template,
-        step=_pmapped(core) if pmapped else _jitted(core, shardings, replicated(mesh)),
+        model=built.core.model,
+        core=built.core,
+        template=built.template,
+        step=built.step,
+        evaluator=built.evaluator,
         inputs=inputs,
         place=_by_device if pmapped else spread,
         # Evaluation is jitted in both modes; under pmap the parameters stay on one device each.
         spread=dict if pmapped else spread,
+    )
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Built:
+    """The part of a run that others of its structure share, compiled programs included."""
+
+    core: Step
+    template: State
+    step: RunStep
+    evaluator: Evaluator
+
+
+def _structure(config: TrainConfig) -> TrainConfig:
+    """The resolved config with what no compiled program depends on at one value for all."""
+    blank = TrainConfig()
+    optim = dataclasses.replace(config.optim, lr=1.0, weight_decay=0.0)
+    return dataclasses.replace(
+        blank,
+        task=config.task,
+        steps=config.steps,  # of the schedule
+        parallel=config.parallel,
+        model=config.model,
+        optim=optim,
+        mesh=config.mesh,
+    )
+
+
+@functools.lru_cache(maxsize=4)
+def _built(config: TrainConfig, placement: Placement) -> _Built:
+    """What runs of one structure share: they differ in data, seeds, rate and decay.
+
+    Args:
+        config: from `_structure`.
+        placement: part of the key: a name may be registered anew.
+    """
+    mesh = make_mesh(config.mesh)
+    model = declare(config.model, placement)
+    shapes, weights = weight.split(model)
+    pmapped = config.parallel == "pmap"
+    core = Step(
+        model=model,
+        task=TASKS[config.task],
+        optimizer=make_optimizer(config.optim, weights, model.placement),
+        schedule=schedule(config.optim, config.steps),
+        config=config.optim,
+        axis_name="devices" if pmapped else None,
+    )
+    state = jax.eval_shape(core.init, shapes)
+    placed = param_shardings(mesh, weights, shapes)
+    shardings = like_params(mesh, state, shapes, placed)
+    template = jax.tree.map(
+        lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
+        state,
+        shardings,
+    )
+    return _Built(
+        core=core,
+        template=template,
+        step=_pmapped(core) if pmapped else _jitted(core, shardings, replicated(mesh)),
+        evaluator=make_evaluator(model, core.task),
     )
 
 
