@@ -29,6 +29,9 @@ BEGIN, END = 256, 257
 class Given(nnx.Module):
     """A model that says what it is told."""
 
+    origin = None
+    generation = ()
+
     def __call__(self, *, logits: jax.Array) -> jax.Array:
         return logits
 
@@ -76,6 +79,13 @@ def test_more_labels_have_the_mean_of_their_f1() -> None:
     assert figures["accuracy"] == pytest.approx(4 / 6)
     assert "f1" not in figures
     assert "f1_label" not in protocol
+
+
+def test_models_of_a_structure_are_compiled_once() -> None:
+    ranked([0, 1, 2, 0], [0, 1, 2, 0], ("a", "b", "c"))
+    programs = judging._ranked._cache_size()
+    ranked([2, 1, 2, 0], [1, 1, 0, 0], ("a", "b", "c"))
+    assert judging._ranked._cache_size() == programs
 
 
 @pytest.mark.filterwarnings("error")

@@ -68,7 +68,9 @@ def test_what_is_known_by_heart_is_worth_100(pairs: Callable[..., TrainConfig]) 
     half = dataclasses.replace(
         config, data=dataclasses.replace(config.data, validation_half="first")
     )
-    assert evaluate_workdir(config.workdir, config=half)["sentences"] == 3
+    first = evaluate_workdir(config.workdir, config=half)
+    assert (first["sentences"], first["validation_half"]) == (3, "first")
+    assert first["held_out"] == config.data.validation_path
     assert "eval_bleu" not in evaluate_workdir(config.workdir, judged=False)
 
 

@@ -5,9 +5,10 @@ They are imported where they are used; their versions are part of the protocol.
 
 from __future__ import annotations
 
+import functools
 import importlib
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -18,8 +19,8 @@ from zoo.data.base import Data, RowSpec
 from zoo.data.examples import ExampleData
 from zoo.data.tokenizers import Frame
 from zoo.decoding import Sampling, generate
+from zoo.decoding.weights import Structure, split
 from zoo.errors import ConfigError
-from zoo.layers import weight
 from zoo.models.tower import Transformer
 from zoo.tasks.base import Batch, Judge, Judgement
 
@@ -46,16 +47,13 @@ def judge_labels(
         model: Transformer, data: Data, *, max_batches: int | None, num_beams: int = 1
     ) -> Judgement:
         measures = _library("sklearn.metrics", "scikit-learn")
-        params, _ = weight.split(model)
-        ranked = jax.jit(
-            lambda params, given: jnp.argmax(weight.bind(model, params)(**given), axis=-1)
-        )
+        structure, leaves = split(model)
         true, said = [], []
         for rows in data.eval_batches(max_batches=max_batches):
             made = batch(rows, data.spec)
             mask = made["mask"]
             true.append(made["targets"][mask])
-            said.append(np.asarray(ranked(params, inputs(made)))[mask])
+            said.append(np.asarray(_ranked(leaves, inputs(made), structure=structure))[mask])
         pair = np.concatenate(true), np.concatenate(said)
         with warnings.catch_warnings():
             # Of a table of counts that nobody sees here, where only one label comes up.
@@ -73,6 +71,14 @@ def judge_labels(
         return Judgement({name: float(value) for name, value in figures.items()}, protocol)
 
     return judge
+
+
+@functools.partial(jax.jit, static_argnames="structure")
+def _ranked(
+    leaves: Sequence[jax.Array], given: dict[str, Any], *, structure: Structure
+) -> jax.Array:
+    """The classes with the highest logits; compiled once for all models of a structure."""
+    return jnp.argmax(structure.with_arrays(leaves)(**given), axis=-1)
 
 
 def judge_targets(

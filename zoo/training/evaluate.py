@@ -116,6 +116,11 @@ def evaluate_workdir(
         data.bytes_per_token("validation"),
     )
     protocol: dict[str, Any] = {"task": config.task, "text": data.label, data.unit: tokens}
+    held = config.data.validation_path or config.data.validation_split
+    if held is not None:
+        protocol["held_out"] = held
+    if config.data.validation_half != "both":
+        protocol["validation_half"] = config.data.validation_half
     if task.rows == "text":
         protocol |= {"window": config.data.length, "stride": config.data.length}
     ratio = data.bytes_per_token("validation")
