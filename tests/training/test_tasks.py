@@ -110,7 +110,10 @@ def test_a_task_is_planned_trained_evaluated_and_exported(
     jax.tree.map(np.testing.assert_array_equal, *params)
     learnt = Path(config.workdir) / "labels.json"
     assert learnt.is_file() == (tmp_path / "out" / "labels.json").is_file()
-    assert f"| task | {name} |" in (tmp_path / "out" / "README.md").read_text()
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert f"| task | {name} |" in card
+    protocol = summary.get("protocol", {})
+    assert all(f"| {key} | {value} |" in card for key, value in protocol.items())
 
 
 def test_what_a_model_leaves_open_comes_from_the_data(learn: Configure) -> None:

@@ -175,6 +175,7 @@ def _figures(run: TrainConfig, summary: Mapping[str, Any] | None) -> str:
     for name, value in summary.items():
         if name in _FIGURES or name.startswith(("eval_", "best_eval_")):
             shown[name] = f"{value:.6g}" if isinstance(value, float) else value
+    shown |= summary.get("protocol", {})
     batches = "all" if run.eval_batches is None else run.eval_batches
     held = (
         f"`eval_…` is of held-out data ({batches} batches of {run.data.batch_size} rows of "

@@ -300,6 +300,8 @@ def _finish(loop: Loop, workdir: Path) -> dict[str, Any]:
 
 def _judged(run: Run, state: State) -> dict[str, Any]:
     """Figures of the trained model's own outputs, and under `protocol` how they were made."""
+    if run.task.searches:
+        print("writing the targets of held-out rows, to score them", flush=True)
     try:
         figures, protocol = judgement(
             _model(run, state), run.data, run.task, run.config.eval_batches
