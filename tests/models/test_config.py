@@ -175,7 +175,8 @@ def test_unknown_models_and_fields_are_refused_with_near_matches() -> None:
 
 def test_presets_are_listed_by_pattern() -> None:
     assert list_models() == list(PRESETS)
-    tiny = ["encoder-tiny", "decoder-tiny", "encoder-decoder-tiny", "vision-tiny", "deit-tiny"]
+    tiny = ["encoder-tiny", "decoder-tiny", "encoder-decoder-tiny", "vision-tiny"]
+    tiny += ["deit-tiny", "swinv2-tiny"]
     assert list_models("*-tiny") == tiny
     assert list_models("nothing*") == []
 

@@ -54,6 +54,9 @@ PUBLISHED = [
     ("vit-base", OWN, 86_567_656),  # with the head for 1000 classes
     ("vit-large", OWN, 304_326_632),
     ("deit-small", OWN, 22_050_664),
+    ("swinv2-tiny", OWN, 28_347_154),
+    ("swinv2-small", OWN, 49_728_418),
+    ("swinv2-base", OWN, 87_918_816),
 ]
 
 
@@ -130,8 +133,11 @@ def resolved(monkeypatch: pytest.MonkeyPatch) -> Callable[..., ModelConfig]:
 
 @pytest.mark.parametrize("name", sorted(PRESETS))
 def test_every_preset_takes_every_variant(name: str, resolved: Callable[..., ModelConfig]) -> None:
+    depth: dict[str, Any] = {"num_layers": 2}
+    if preset(name).stage_layers:
+        depth = {"num_layers": 4, "stage_layers": (1, 1, 1, 1)}
     for variant in list_variants():
-        assert resolved(name, variant=variant, num_layers=2).variant == variant
+        assert resolved(name, variant=variant, **depth).variant == variant
 
 
 def test_a_preset_gives_way_only_where_the_variant_decides(

@@ -181,7 +181,11 @@ def model_config(saved: Any, path: Path, dtype: str | None) -> ModelConfig:
             raise CheckpointError(
                 f"{path} has an unknown setting model.{name}; another release may have written it"
             )
-    return ModelConfig(**{**saved, **({} if dtype is None else {"dtype": dtype})})
+    # JSON has no tuples.
+    values: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in saved.items()
+    }
+    return ModelConfig(**values | ({} if dtype is None else {"dtype": dtype}))
 
 
 def read_config(folder: str | Path) -> dict[str, Any]:

@@ -175,7 +175,7 @@ def named_family(folder: Path, config: Mapping[str, Any]) -> Family:
 def _measured(model: Transformer, given: dict[str, jax.Array]) -> tuple[Any, Any, Any]:
     """(output, what each stack ends in, taps by stack)."""
     hidden, taps = model.measure(**given, taps="arrays")
-    ends = {"decoder" if "decoder" in taps else next(iter(taps)): hidden}
+    ends = {"decoder" if "decoder" in taps else list(taps)[-1]: hidden}
     if isinstance(model, EncoderDecoder):
         ends["encoder"] = model.encode(given["input_ids"], given["attention_mask"])[0]
     return model(**given), ends, taps

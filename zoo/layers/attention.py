@@ -20,7 +20,7 @@ from zoo.layers.positions import Rotary, rotate
 from zoo.layers.relative import RelativeBias
 
 NormOver = Literal["head", "per_head", "width"]
-AttentionBias = Literal["all", "qkv", "out", "none"]
+AttentionBias = Literal["all", "qkv", "qvo", "out", "none"]
 
 _LARGEST_LOG_SCALE = math.log(100.0)
 
@@ -127,7 +127,8 @@ class Attention(nnx.Module):
         """Make the weights.
 
         Args:
-            bias: which matrices have one; `qkv`: all but the last, `out`: the last alone.
+            bias: which matrices have one; `qkv`: all but the last, `qvo`: all but that of keys,
+                `out`: the last alone.
             qk_norm, qk_norm_over: a norm on queries and keys before positions: on each head with
                 one gain for all (`head`) or a gain of its own (`per_head`), or on all heads
                 together (`width`).
@@ -149,10 +150,11 @@ class Attention(nnx.Module):
         self.qk_unit = qk_unit
         prefix = "x" if cross else ""
         width, kv_width = num_heads * head_dim, num_kv_heads * head_dim
-        into, kv_into, biased = ("embed", "heads"), ("embed", "kv_heads"), bias in ("all", "qkv")
-        self.q = Linear(d_model, width, role=f"{prefix}q", axes=into, bias=biased)
-        self.k = Linear(d_model, kv_width, role=f"{prefix}k", axes=kv_into, bias=biased)
-        self.v = Linear(d_model, kv_width, role=f"{prefix}v", axes=kv_into, bias=biased)
+        into, kv_into = ("embed", "heads"), ("embed", "kv_heads")
+        biased = "qkvo" if bias == "all" else {"out": "o", "none": ""}.get(bias, bias)
+        self.q = Linear(d_model, width, role=f"{prefix}q", axes=into, bias="q" in biased)
+        self.k = Linear(d_model, kv_width, role=f"{prefix}k", axes=kv_into, bias="k" in biased)
+        self.v = Linear(d_model, kv_width, role=f"{prefix}v", axes=kv_into, bias="v" in biased)
         if qk_norm is not None:
             if qk_norm_over == "head":
                 self.q_norm: Norm | _HeadNorm = Norm(
@@ -185,7 +187,7 @@ class Attention(nnx.Module):
         if inner_norm is not None:
             self.inner_norm = Norm(width, inner_norm, role="inner_norm", axis="heads")
         out = ("heads", "embed")
-        self.o = Linear(width, d_model, role=f"{prefix}o", axes=out, bias=bias in ("all", "out"))
+        self.o = Linear(width, d_model, role=f"{prefix}o", axes=out, bias="o" in biased)
 
     def __call__(
         self,

@@ -39,7 +39,8 @@ class Weight:
             weight has no such axis; of a weight that neighbouring layers share, the first of them.
         shared: how many neighbouring layers share it.
         sublayer: the sublayer it belongs to (`self_attention`, `mlp`, ...), if any.
-        stack: the stack it belongs to (`encoder` or `decoder`), if any.
+        stack: the stack it belongs to (`encoder`, `decoder`, or `stage1` and so on), if any.
+        below: layers of the stacks whose stream goes on into that one.
         start: where a weight that is not drawn starts, unless its placement says otherwise: one
             number, or one per element.
         offset: what the forward pass adds to a gain (1 for norms that store gain - 1).
@@ -54,6 +55,7 @@ class Weight:
     shared: int = 1
     sublayer: str | None = None
     stack: str | None = None
+    below: int = 0
     start: float | tuple[float, ...] = 0.0
     offset: float = 0.0
 
@@ -61,6 +63,13 @@ class Weight:
     def stacked(self) -> bool:
         """Whether the array has a leading layer axis that is not in `axes`."""
         return self.layers is not None
+
+    @property
+    def heights(self) -> tuple[int | None, ...]:
+        """Each layer's number in the chain of stacks, from 0; one None for what is in no layer."""
+        if not self.layers:
+            return (None,)
+        return tuple(self.below + layer for layer in self.layers)
 
 
 def matrix(

@@ -17,7 +17,9 @@ from zoo.layers.mlp import MLP
 from zoo.layers.norms import NormSpec
 from zoo.layers.past import Past
 from zoo.layers.relative import RelativeBias
+from zoo.layers.shifted_windows import WindowAttention
 from zoo.models.config import ModelConfig
+from zoo.models.stages import Stage
 from zoo.variants.placement import Multiplier, Site
 from zoo.variants.streams.base import filled, make_norm
 
@@ -74,7 +76,7 @@ def outside(site: Site, config: ModelConfig) -> Site:
 
 def make_branch(
     site: Site, config: ModelConfig
-) -> Attention | LinearAttention | MLP | Experts | ParallelBranch:
+) -> Attention | LinearAttention | MLP | Experts | ParallelBranch | WindowAttention:
     """What a site is around, with all that the site asks of it.
 
     Raises:
@@ -88,7 +90,10 @@ def make_branch(
         case "parallel":
             return ParallelBranch(site, config)
         case _:
-            return _attention(site, config)
+            attention = _attention(site, config)
+            if isinstance(config, Stage):
+                return WindowAttention(attention, config.grid)
+            return attention
 
 
 def _linear_attention(site: Site, config: ModelConfig) -> LinearAttention:

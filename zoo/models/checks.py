@@ -49,6 +49,7 @@ def validate(config: ModelConfig) -> None:
             f"layer_groups = {groups} does not divide num_layers = {max(depths)}; use "
             f"{choices(_divisors(math.gcd(*depths)))}"
         )
+    _check_stages(config)
     _check_positions(config)
     for field in ("dropout", "embedding_dropout", "attention_dropout", "stochastic_depth"):
         rate = getattr(config, field)
@@ -69,7 +70,7 @@ def validate(config: ModelConfig) -> None:
             f"window_pattern = {config.window_pattern!r} without a window; set window as well"
         )
     longest = sizes.max_length
-    if config.window is not None and config.window > longest:
+    if config.window is not None and config.window > longest and config.stage_layers is None:
         raise ConfigError(
             f"window = {config.window} is longer than max_length = {longest}; use at most {longest}"
         )
@@ -87,6 +88,77 @@ def validate(config: ModelConfig) -> None:
             f"attention = 'fused' with attention_dropout = {config.attention_dropout}: the fused "
             "kernels have no dropout; use attention = 'auto' or attention_dropout = 0"
         )
+
+
+def _check_stages(config: ModelConfig) -> None:
+    """A model in stages: what it needs, and what it has no place for."""
+    layers, architecture = config.stage_layers, config.architecture
+    lists = ("stage_heads", "stage_trained_windows")
+    if layers is None:
+        for field in lists:
+            if getattr(config, field) is not None:
+                raise ConfigError(
+                    f"{field} = {getattr(config, field)} without stage_layers; set stage_layers "
+                    "as well"
+                )
+        return
+    if architecture != "vision":
+        raise ConfigError(
+            f"stage_layers = {layers} with architecture = {architecture!r}: stages merge patches; "
+            "use architecture = 'vision'"
+        )
+    if not layers or min(layers) < 1 or sum(layers) != config.num_layers:
+        raise ConfigError(
+            f"stage_layers = {layers} with num_layers = {config.num_layers}: every stage has a "
+            "layer or more, and together they are num_layers"
+        )
+    for field in lists:
+        value = getattr(config, field)
+        if value is not None and len(value) != len(layers):
+            raise ConfigError(
+                f"{field} = {value}: stage_layers = {layers} has {len(layers)} stages"
+            )
+    top = len(layers) - 1
+    for field, first in (("d_model", config.d_model), ("d_ff", config.sizes().d_ff)):
+        _positive(f"{field} of the last of {len(layers)} stages", first * 2**top)
+    heads = config.heads_of_stages()
+    for number, own in enumerate(heads):
+        width = config.d_model * 2**number
+        if own < 1 or width % own:
+            raise ConfigError(
+                f"stage_heads = {heads}: {own} does not divide the width {width} of stage "
+                f"{number + 1}; use {choices(_divisors(width))}"
+            )
+    if config.window is None:
+        raise ConfigError("window = None with stage_layers: attention is within windows; set it")
+    trained = config.trained_windows()
+    if min(trained) < 0 or 1 in trained or max(trained) > _MOST:
+        raise ConfigError(
+            f"stage_trained_windows = {trained}: a side is 2 or more, or 0 for that of `window`"
+        )
+    if config.resolution() < 2**top:
+        raise ConfigError(
+            f"image_size = {config.image_size} has {config.resolution()} patches of patch_size = "
+            f"{config.patch_size} to a side; {len(layers)} stages need {2**top}"
+        )
+    wanted = {
+        "pooling": ("mean",),
+        "positions": ("none",),
+        "layout": ("sequential",),
+        "window_pattern": ("L",),
+        "attention_pattern": ("S",),
+        "num_heads": (heads[0],),
+        "num_kv_heads": (None, heads[0]),
+        "head_dim": (None, config.d_model // heads[0]),
+        "layer_groups": (None,),
+        "value_residual": (False,),
+    }
+    for field, accepted in wanted.items():
+        if getattr(config, field) not in accepted:
+            raise ConfigError(
+                f"{field} = {getattr(config, field)!r} with stage_layers = {layers}: a model in "
+                f"stages has {choices(map(repr, accepted))}"
+            )
 
 
 def _check_positions(config: ModelConfig) -> None:
@@ -279,7 +351,7 @@ def _check_architecture(config: ModelConfig) -> None:
                 f"max_length = {config.max_length} with architecture = 'vision': its images have "
                 f"{places} places; leave it out"
             )
-        if config.image_size % config.patch_size:
+        if config.image_size % config.patch_size and config.stage_layers is None:
             raise ConfigError(
                 f"patch_size = {config.patch_size} does not divide image_size = "
                 f"{config.image_size}; use {choices(_divisors(config.image_size))}"
@@ -294,10 +366,10 @@ def _check_architecture(config: ModelConfig) -> None:
                 f"relative_buckets = {config.relative_buckets} with architecture = 'vision': "
                 "patches have two coordinates; leave it out"
             )
-        if config.window is not None:
+        if config.window is not None and config.stage_layers is None:
             raise ConfigError(
                 f"window = {config.window} with architecture = 'vision': patches have two "
-                "coordinates; leave it out"
+                "coordinates; leave it out, or set stage_layers"
             )
         if config.tie_embeddings:
             raise ConfigError(

@@ -10,7 +10,7 @@ from zoo.layers.attention import AttentionBias, NormOver
 from zoo.layers.embeddings import CountPositions, Positions
 from zoo.layers.mlp import Activation
 from zoo.layers.norms import NormKind, NormSpec
-from zoo.variants.variant import SUBLAYERS, Architecture, Layout, Stack
+from zoo.variants.variant import SUBLAYERS, Architecture, Layout
 
 Head = Literal[
     "language_model",
@@ -122,9 +122,19 @@ class ModelConfig:
     image_size: int = 32
     """Side of the square images of a vision model, in pixels."""
     patch_size: int = 4
-    """Side of a patch, in pixels; it divides image_size."""
+    """Side of a patch, in pixels; it divides image_size, unless a model is in stages."""
     num_channels: int = 3
     """Channels of the images, which stand last."""
+    stage_layers: tuple[int, ...] | None = None
+    """Layers of each stage of a vision model (Swin Transformer V2, 2111.09883), together
+    num_layers. A stage reads patches of 2 x 2 tokens of the one below, with twice its width, heads
+    and d_ff, and attends within windows that every other layer shifts by half; to a placement it
+    is a stack of its own. None: one stack."""
+    stage_heads: tuple[int, ...] | None = None
+    """Query heads of each stage; default: num_heads in the first, twice as many in every next."""
+    stage_trained_windows: tuple[int, ...] | None = None
+    """Side of the windows that the biases by position of each stage were trained for, 0 where it is
+    `window`; default: that everywhere."""
     layout: Layout = "sequential"
     """parallel: attention and MLP read the same input and are added together (GPT-J, PaLM)."""
     parallel_norms: Literal["shared", "separate"] = "shared"
@@ -191,8 +201,8 @@ class ModelConfig:
     bias: bool = True
     """Biases in attention and MLP."""
     attention_bias: AttentionBias | None = None
-    """Biases in attention: on all matrices, on queries, keys and values, on the output matrix, or
-    none; default: bias."""
+    """Biases in attention: on all matrices, on queries, keys and values (qkv), on all but keys
+    (qvo), on the output matrix, or none; default: bias."""
     mlp_bias: bool | None = None
     """Biases in the MLP; default: bias."""
     head_bias: bool = False
@@ -223,7 +233,8 @@ class ModelConfig:
     share_embeddings: bool | None = None
     """One table for source and target of an encoder_decoder; default: tie_embeddings."""
     window: int | None = None
-    """Attend to the last `window` positions only, in layers that the pattern calls local."""
+    """Attend to the last `window` positions only, in layers that the pattern calls local; in a
+    model in stages the side of its windows, in tokens, of which a small grid has one."""
     attention_pattern: str = "S"
     """S (softmax) and L (linear, Lightning attention) per layer, repeated over the depth."""
     num_experts: int | None = None
@@ -280,6 +291,8 @@ class ModelConfig:
 
     def head_width(self) -> int:
         """Of what a head reads."""
+        if self.stage_layers:
+            return self.d_model * 2 ** (len(self.stage_layers) - 1)
         if self.pooling == "first_and_mean":
             return 2 * self.d_model
         return self.token_width() if self.embedding_projected == "tokens" else self.d_model
@@ -290,10 +303,23 @@ class ModelConfig:
 
     def _max_length(self) -> int:
         if self.architecture == "vision":
-            return (self.image_size // self.patch_size) ** 2 + self.leading_tokens()
+            return (-(-self.image_size // self.patch_size)) ** 2 + self.leading_tokens()
         return self.max_length or _LENGTH
 
-    def depth(self, stack: Stack) -> int:
+    def resolution(self) -> int:
+        """Whole patches along the side of an image."""
+        return self.image_size // self.patch_size
+
+    def heads_of_stages(self) -> tuple[int, ...]:
+        """Query heads of each stage."""
+        doubled = (self.num_heads * 2**number for number in range(len(self.stage_layers or ())))
+        return self.stage_heads or tuple(doubled)
+
+    def trained_windows(self) -> tuple[int, ...]:
+        """Side of the windows that each stage's biases were trained for, 0 where it is `window`."""
+        return self.stage_trained_windows or (0,) * len(self.stage_layers or ())
+
+    def depth(self, stack: str) -> int:
         """Layers of one stack; 0 where the architecture has no such stack."""
         if stack not in SUBLAYERS[self.architecture]:
             return 0
@@ -321,6 +347,19 @@ class ModelConfig:
         """Whether training draws anything: dropout of some kind."""
         rates = (self.dropout, self.embedding_dropout, self.attention_dropout)
         return any(rates) or self.stochastic_depth > 0.0
+
+    def layers_below(self) -> int:
+        """Layers that a stack of this config goes on from; not the other stack of a pair."""
+        return 0
+
+    def of_layer(self, layer: int) -> ModelConfig:
+        """The config of one layer of a stack; only layers of equal ones are scanned together."""
+        return self
+
+    def drop_rates(self, num_layers: int) -> tuple[float, ...]:
+        """Stochastic depth's probability of leaving out each layer's branches."""
+        top = max(num_layers - 1, 1)
+        return tuple(self.stochastic_depth * layer / top for layer in range(num_layers))
 
     def windows(self, num_layers: int) -> tuple[int | None, ...]:
         """Each layer's window, None where it sees everything."""

@@ -61,7 +61,7 @@ def layer_inputs(
     ways = config.rotary_ways()
     letters = spread(config.rotary_pattern, len(placement.layers))
     several = config.positions == "rotary" and len(ways) > 1
-    top = max(len(placement.layers) - 1, 1)
+    rates = config.drop_rates(len(placement.layers))
     keys = None
     if key is not None:
         keys = jax.vmap(lambda layer: jax.random.fold_in(key, layer))(jnp.asarray(list(layers)))
@@ -72,7 +72,7 @@ def layer_inputs(
         decay=_agree([share(layer, len(placement.layers)) for layer in layers])
         if "L" in config.attention_pattern
         else None,
-        drop_rate=_agree([config.stochastic_depth * layer / top for layer in layers]),
+        drop_rate=_agree([rates[layer] for layer in layers]),
         key=keys,
     )
 

@@ -127,6 +127,25 @@ _VIT = ModelConfig(
     init="normal",
 )
 
+# Trained on 256-pixel images with windows of 8 x 8 (2111.09883, section 4.1).
+_SWIN2 = ModelConfig(
+    architecture="vision",
+    variant="swin_v2_norm",
+    d_model=96,
+    num_layers=12,
+    num_heads=3,
+    stage_layers=(2, 2, 6, 2),
+    window=8,
+    embedding_norm=True,
+    positions="none",
+    pooling="mean",
+    image_size=256,
+    patch_size=4,
+    num_labels=1000,
+    attention_bias="qvo",
+    init="normal",
+)
+
 
 def _large(config: ModelConfig, **changes: Any) -> ModelConfig:
     """The same family at BERT-large's width."""
@@ -238,6 +257,11 @@ PRESETS: dict[str, ModelConfig] = {
     "vit-huge": dataclasses.replace(_VIT, d_model=1280, num_layers=32, num_heads=16, patch_size=14),
     "deit-tiny": dataclasses.replace(_VIT, d_model=192, num_heads=3),
     "deit-small": dataclasses.replace(_VIT, d_model=384, num_heads=6),
+    "swinv2-tiny": _SWIN2,
+    "swinv2-small": dataclasses.replace(_SWIN2, num_layers=24, stage_layers=(2, 2, 18, 2)),
+    "swinv2-base": dataclasses.replace(
+        _SWIN2, d_model=128, num_heads=4, num_layers=24, stage_layers=(2, 2, 18, 2)
+    ),
 }
 
 

@@ -8,9 +8,10 @@ from zoo.errors import ConfigError, choices
 from zoo.models.checks import validate
 from zoo.models.config import HEADS, ModelConfig, shortest_pattern, spread
 from zoo.models.rotary import read_scaling, write_scaling
+from zoo.models.stages import parts
 from zoo.variants.placement import Placement, Presence
 from zoo.variants.registry import get_variant
-from zoo.variants.variant import SUBLAYERS, Variant
+from zoo.variants.variant import Variant
 
 
 def resolve(config: ModelConfig, placement: Placement | None = None) -> ModelConfig:
@@ -26,13 +27,14 @@ def resolve(config: ModelConfig, placement: Placement | None = None) -> ModelCon
     validate(config)
     placement = place(config) if placement is None else placement
     name = placement.variant
-    if [own for own, _ in placement.stacks] != list(SUBLAYERS[config.architecture]):
+    stacks = parts(config)
+    if [own for own, _ in placement.stacks] != list(stacks):
         raise ConfigError(
             f"architecture = {config.architecture!r}: this placement of {name} is of "
             f"{choices(own for own, _ in placement.stacks)}; use an architecture with these stacks"
         )
     for own, stack in placement.stacks:
-        depth = config.depth("encoder" if own == "encoder" else "decoder")
+        depth = stacks[own].depth(own)
         if len(stack.layers) != depth:
             raise ConfigError(
                 f"num_layers = {depth}: this placement of {name} has "
@@ -68,6 +70,8 @@ def resolve(config: ModelConfig, placement: Placement | None = None) -> ModelCon
         bias=mlp_bias or attention_bias != "none",
         head=config.head or HEADS[config.architecture][0],
         head_activation=config.head_activation or config.activation,
+        stage_heads=config.heads_of_stages() if config.stage_layers else None,
+        stage_trained_windows=config.trained_windows() if config.stage_layers else None,
         num_encoder_layers=config.depth("encoder") if pairs else None,
         num_decoder_layers=config.depth("decoder") if pairs else None,
         decoder_start_id=(config.decoder_start_id or 0) if pairs else None,
@@ -84,6 +88,15 @@ def place(config: ModelConfig, variant: Variant | None = None) -> Placement:
     """
     validate(config)
     chosen = get_variant(config.variant) if variant is None else variant
+    if config.stage_layers is None:
+        return _placed(chosen, config)
+    placed = {name: _placed(chosen, stage) for name, stage in parts(config).items()}
+    stacks = tuple((name, own.stacks[0][1]) for name, own in placed.items())
+    return dataclasses.replace(placed["stage1"], stacks=stacks)
+
+
+def _placed(chosen: Variant, config: ModelConfig) -> Placement:
+    """The placement of one stack, or of both of a pair."""
     return chosen.resolve(
         config.architecture,
         num_encoder_layers=config.depth("encoder"),

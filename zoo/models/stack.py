@@ -242,7 +242,12 @@ class Stack(nnx.Module):
 
     def __init__(self, placement: StackPlacement, config: ModelConfig, *, name: str) -> None:
         self.name = name
-        blocks = plan([_structure(layer) for layer in placement.layers])
+        blocks = plan(
+            [
+                (_structure(layer), config.of_layer(index))
+                for index, layer in enumerate(placement.layers)
+            ]
+        )
         if config.layer_groups is not None:
             blocks = (grouped(blocks, config.layer_groups),)
         self.blocks = nnx.List([_block(block, placement, config, name) for block in blocks])
@@ -353,20 +358,23 @@ def _block(plan: BlockPlan, placement: StackPlacement, config: ModelConfig, stac
     """The layers of a plan, with a leading axis on every weight."""
     layers = []
     for position in range(plan.period):
-        layer = Layer(placement.layers[plan.start + position], placement, config)
+        number = plan.start + position
+        layer = Layer(placement.layers[number], placement, config.of_layer(number))
         for index, sublayer in enumerate(layer.sublayers):
-            layer.sublayers[index] = _stacked(sublayer, plan, position, stack)
+            declared = {"stack": stack, "below": config.layers_below()}
+            layer.sublayers[index] = _stacked(sublayer, plan, position, declared)
         layers.append(layer)
     return Block(plan, layers)
 
 
-def owned(ends: Any, *, stack: str) -> Any:
-    """The same module with the stack's name on every weight."""
+def owned(ends: Any, *, stack: str, below: int = 0) -> Any:
+    """The same module with the stack's name on every weight, and the layers below it."""
     graphdef, state = nnx.split(ends)
+    where: dict[str, Any] = {"stack": stack, "below": below}
 
     def own(_: Any, param: nnx.Param[jax.Array]) -> nnx.Param[jax.Array]:
         declared: weight.Weight = param.get_metadata()["weight"]
-        return nnx.Param(param.get_value(), weight=dataclasses.replace(declared, stack=stack))
+        return nnx.Param(param.get_value(), weight=dataclasses.replace(declared, **where))
 
     return nnx.merge(graphdef, nnx.map_state(own, state))
 
@@ -375,17 +383,14 @@ def _structure(layer: Sequence[Site]) -> tuple[Any, ...]:
     return tuple(site.structure() for site in layer)
 
 
-def _stacked(sublayer: Sublayer, plan: BlockPlan, position: int, name: str) -> Sublayer:
+def _stacked(
+    sublayer: Sublayer, plan: BlockPlan, position: int, declared: dict[str, Any]
+) -> Sublayer:
     """The same sublayer with a leading axis on every weight, over the layers at one position of a
     plan, or over the first of each group that shares it."""
     graphdef, state = nnx.split(sublayer)
     layers = plan.layers(position)[:: plan.shared]
-    where: dict[str, Any] = {
-        "layers": layers,
-        "shared": plan.shared,
-        "sublayer": sublayer.kind,
-        "stack": name,
-    }
+    where = declared | {"layers": layers, "shared": plan.shared, "sublayer": sublayer.kind}
 
     def stack(_: Any, param: nnx.Param[jax.Array]) -> nnx.Param[jax.Array]:
         value = param.get_value()

@@ -25,6 +25,7 @@ from zoo.layers.norms import KINDS, can_fold
 from zoo.layers.weight import Weight
 from zoo.models.config import ModelConfig
 from zoo.models.resolve import place
+from zoo.models.stages import parts
 from zoo.models.tower import Transformer
 from zoo.models.transformer import declare, initialiser
 from zoo.variants.placement import Multiplier, NormSlot, Placement, Site, StackPlacement
@@ -115,8 +116,9 @@ def transplanted(
     before = _apart(*weight.split(model))
     after = _apart(initialiser(made)(jax.random.key(seed)), declared)
     _copy(before, after)
-    configs = model.config, made.config
+    was, now = parts(model.config), parts(made.config)
     for name, stack in new.stacks:
+        configs = was[name], now[name]
         _Stack(name, *configs, old.stack(name), stack, before, after, ledger).run(fold_gains)
     for what, own in (("new", after), ("dropped", before)):
         for at in own.arrays:

@@ -75,7 +75,7 @@ class Tower(nnx.Module):
         if config.embedding_norm:
             width = config.summed_width()
             before = make_norm(placement.embedding_slot, "embedding_norm", width, norm)
-            self.embedding_norm = owned(before, stack=name)
+            self.embedding_norm = owned(before, stack=name, below=config.layers_below())
         if config.embedding_width is not None and config.embedding_projected == "summed":
             axes, width = ("token", "embed"), config.embedding_width
             projection = Linear(width, config.d_model, role="project", axes=axes, bias=True)

@@ -13,6 +13,7 @@ from zoo.models.config import ModelConfig
 from zoo.models.encoder_decoder import EncoderDecoder
 from zoo.models.init import initial_params
 from zoo.models.resolve import place, resolve
+from zoo.models.swin import StagedVisionModel
 from zoo.models.text import TextModel
 from zoo.models.tower import Transformer
 from zoo.models.vision import VisionModel
@@ -51,7 +52,8 @@ def declare(config: ModelConfig, placement: Placement | None = None) -> Transfor
     """
     placed = place(config) if placement is None else placement
     resolved = resolve(config, placed)
-    model: Transformer = nnx.eval_shape(lambda: _MODELS[resolved.architecture](resolved, placed))
+    kind = StagedVisionModel if resolved.stage_layers else _MODELS[resolved.architecture]
+    model: Transformer = nnx.eval_shape(lambda: kind(resolved, placed))
     return model
 
 

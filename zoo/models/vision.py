@@ -21,7 +21,7 @@ from zoo.variants.placement import Placement
 class PatchEmbedding(nnx.Module):
     """A linear layer on every patch, tokens before them as the config says, positions."""
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: ModelConfig, *, bias: bool = True) -> None:
         width, side = config.d_model, config.patch_size
         self.patch_size = side
         self.positions = config.positions
@@ -30,7 +30,7 @@ class PatchEmbedding(nnx.Module):
             width,
             role="patch",
             axes=("patch", "embed"),
-            bias=True,
+            bias=bias,
         )
         if config.pooling != "mean":
             self.class_token = _token(width)
@@ -43,10 +43,14 @@ class PatchEmbedding(nnx.Module):
     def __call__(self, pixel_values: jax.Array) -> jax.Array:
         """[batch, height, width, channels] to [batch, tokens + patches, d_model] float32.
 
-        Patches run row by row, and the pixels of a patch likewise, channels last.
+        Patches run row by row, and the pixels of a patch likewise, channels last. Zeros fill those
+        that stand out below and on the right.
         """
-        batch, height, width, channels = pixel_values.shape
         side = self.patch_size
+        below, right = (-length % side for length in pixel_values.shape[1:3])
+        if below or right:
+            pixel_values = jnp.pad(pixel_values, ((0, 0), (0, below), (0, right), (0, 0)))
+        batch, height, width, channels = pixel_values.shape
         grid = pixel_values.reshape(batch, height // side, side, width // side, side, channels)
         flat = grid.transpose(0, 1, 3, 2, 4, 5).reshape(batch, -1, side * side * channels)
         x = self.patches(flat.astype(jnp.float32))
@@ -67,18 +71,10 @@ def _token(width: int) -> nnx.Param[jax.Array]:
     return weight.matrix("emb", 1, width, ("class_token", "embed"), kind="embedding")
 
 
-class VisionModel(Transformer, Tower):
-    """A vision encoder and its classifier."""
+class ImageModel(Transformer):
+    """What is called on images: `measure` encodes them, `pooled` is what a classifier reads."""
 
-    def __init__(self, config: ModelConfig, placement: Placement) -> None:
-        self.config, self.placement = config, placement
-        ((name, stack),) = placement.stacks
-        self.embedding = owned(PatchEmbedding(config), stack=name)
-        super().__init__(config, stack, name=name)
-        if config.pooler:
-            self.pooler = owned(Pooler(config.d_model, config.pooler), stack=name)
-        if config.head == "image_classification":
-            self.head = owned(Classifier(config, config.sizes().num_labels), stack=name)
+    head: Classifier
 
     def __call__(
         self,
@@ -97,6 +93,40 @@ class VisionModel(Transformer, Tower):
         """
         return self.logits(self.hidden(pixel_values, step, dropout_key))
 
+    def logits(self, hidden: jax.Array) -> jax.Array:
+        """[batch, tokens, width] to [batch, labels]; without a head, `hidden`."""
+        if self.config.head != "image_classification":
+            return hidden
+        return self.head(self.pooled(hidden))
+
+    def pooled(self, hidden: jax.Array) -> jax.Array:
+        """One vector for each image, [batch, `head_width`]."""
+        raise NotImplementedError
+
+    def check_images(self, pixel_values: jax.Array) -> None:
+        """Raise ConfigError on images of another shape than the model's."""
+        config = self.config
+        wanted = (config.image_size, config.image_size, config.num_channels)
+        if pixel_values.shape[1:] != wanted:
+            raise ConfigError(
+                f"pixel_values are {pixel_values.shape}; this model takes [batch, "
+                f"{', '.join(map(str, wanted))}], channels last"
+            )
+
+
+class VisionModel(ImageModel, Tower):
+    """A vision encoder and its classifier."""
+
+    def __init__(self, config: ModelConfig, placement: Placement) -> None:
+        self.config, self.placement = config, placement
+        ((name, stack),) = placement.stacks
+        self.embedding = owned(PatchEmbedding(config), stack=name)
+        Tower.__init__(self, config, stack, name=name)
+        if config.pooler:
+            self.pooler = owned(Pooler(config.d_model, config.pooler), stack=name)
+        if config.head == "image_classification":
+            self.head = owned(Classifier(config, config.sizes().num_labels), stack=name)
+
     def measure(
         self,
         pixel_values: jax.Array,
@@ -106,29 +136,17 @@ class VisionModel(Transformer, Tower):
         taps: Measure | None = "figures",
     ) -> tuple[jax.Array, dict[str, Taps]]:
         """(hidden [batch, tokens + patches, d_model], taps by stack); arguments as for a call."""
-        config = self.config
-        wanted = (config.image_size, config.image_size, config.num_channels)
-        if pixel_values.shape[1:] != wanted:
-            raise ConfigError(
-                f"pixel_values are {pixel_values.shape}; this model takes [batch, "
-                f"{', '.join(map(str, wanted))}], channels last"
-            )
+        self.check_images(pixel_values)
         hidden, measured = self.run(
             self.embedding(pixel_values),
             Scope(causal=False),
-            config=config,
+            config=self.config,
             placement=self.placement.stack(self.stack.name),
             step=step,
             dropout_key=dropout_key,
             taps=taps,
         )
         return hidden, {self.stack.name: measured}
-
-    def logits(self, hidden: jax.Array) -> jax.Array:
-        """[batch, tokens + patches, d_model] to [batch, labels]; without a head, `hidden`."""
-        if self.config.head != "image_classification":
-            return hidden
-        return self.head(self.pooled(hidden))
 
     def pooled(self, hidden: jax.Array) -> jax.Array:
         """One vector for each image, [batch, `head_width`], as `pooling` says."""

@@ -10,11 +10,11 @@ import jax
 
 from zoo.layers import weight
 from zoo.models.config import ModelConfig
+from zoo.models.stages import parts
 from zoo.models.tower import Transformer
 from zoo.training.config import TrainConfig
 from zoo.variants.describe import Description
 from zoo.variants.registry import get_variant, is_known
-from zoo.variants.variant import SUBLAYERS
 
 # What the hub calls the use of a head.
 _USES = {
@@ -100,7 +100,11 @@ def _placement(model: Transformer) -> str:
     if not is_known(variant):
         return f"`{variant}` is a placement of the author's; `config.json` holds all its numbers."
     described = Description(
-        get_variant(variant), model.config.architecture, model.config.d_model, model.placement
+        get_variant(variant),
+        model.config.architecture,
+        model.config.d_model,
+        model.placement,
+        widths={name: own.d_model for name, own in parts(model.config).items()},
     )
     return f"```text\n{described}\n```"
 
@@ -110,8 +114,8 @@ def _architecture(model: Transformer) -> Iterator[tuple[str, object]]:
     params, _ = weight.split(model)
     yield "parameters", f"{sum(leaf.size for leaf in jax.tree.leaves(params)):,}"
     yield "architecture", config.architecture
-    for stack in SUBLAYERS[config.architecture]:
-        yield f"layers ({stack})", config.depth(stack)
+    for stack, own in parts(config).items():
+        yield f"layers ({stack})", own.depth(stack)
     yield "d_model", config.d_model
     yield "d_ff", f"{sizes.d_ff}{' (gated)' if config.gated else ''}"
     yield "heads", f"{config.num_heads} ({sizes.num_kv_heads} for keys and values)"

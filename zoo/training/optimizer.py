@@ -198,13 +198,15 @@ def update_rules(
     Layer-wise decay d of the learning rate: layer l (from 0) of N has d^(N-1-l); embeddings
     (and a norm on them) d^N; head, final norm and anything else outside the stack 1, so that
     the top layer learns at full rate (Howard and Ruder 2018, section 3.2). N is one more
-    than the highest layer index; with an encoder and a decoder, that of the deeper stack.
+    than the highest layer index; with an encoder and a decoder, that of the deeper stack; of a
+    model in stages all count, and what merges patches stands below the layers of its stage.
 
     Raises:
         ConfigError: for a freeze pattern that fits no weight.
     """
     leaves = jax.tree.leaves(weights)
-    num_layers = 1 + max((max(w.layers) for w in leaves if w.layers), default=-1)
+    heights = [height for own in leaves for height in own.heights if height is not None]
+    num_layers = 1 + max(heights, default=-1)
     frozen = [_checked_freeze(pattern, leaves, num_layers) for pattern in config.freeze]
     decayed = ("matrix", "embedding") if config.decay_embeddings else ("matrix",)
 
@@ -214,7 +216,7 @@ def update_rules(
                 0.0
                 if any(_fits(weight.role, layer, *pattern) for pattern in frozen)
                 else config.layer_lr_decay ** _distance_from_top(weight, layer, num_layers)
-                for layer in (weight.layers or (None,))
+                for layer in weight.heights
             ],
             np.float32,
         )
@@ -238,7 +240,8 @@ def _along_layers(values: npt.NDArray[np.float32], weight: Weight) -> Factor:
 def _distance_from_top(weight: Weight, layer: int | None, num_layers: int) -> int:
     if layer is not None:
         return num_layers - 1 - layer
-    return num_layers if weight.kind == "embedding" or "emb" in weight.role else 0
+    lowest = weight.below > 0 or weight.kind == "embedding" or "emb" in weight.role
+    return num_layers - weight.below if lowest else 0
 
 
 def _fits(role: str, layer: int | None, wanted: str | None, layers: range | None) -> bool:
@@ -258,7 +261,7 @@ def _checked_freeze(
     if layers is not None and layers[-1] >= num_layers:
         there = f"layers 0-{num_layers - 1}" if num_layers else "no layers"
         raise ConfigError(f"optim.freeze has {pattern!r}, but the model has {there}")
-    if not any(_fits(w.role, at, role, layers) for w in leaves for at in (w.layers or (None,))):
+    if not any(_fits(w.role, at, role, layers) for w in leaves for at in w.heights):
         inside = sorted({weight.role for weight in leaves if weight.layers})
         raise ConfigError(
             f"optim.freeze has {pattern!r}, but {role!r} has no such layer; "

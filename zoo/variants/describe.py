@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 from zoo.errors import VariantError, choices, near_matches
@@ -21,15 +22,18 @@ class Description:
         variant: the variant, with the option values that were asked for.
         architecture, d_model: what it was resolved for; d_model counts features.
         placement: every number of it, per stack, layer and sublayer.
+        widths: stack -> its d_model, where it has another.
     """
 
     variant: Variant
     architecture: Architecture
     d_model: int
     placement: Placement
+    widths: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
     def __str__(self) -> str:
-        return "\n".join(describe_text.lines(self.variant, self.placement, self.d_model))
+        widths = {name: self.d_model for name, _ in self.placement.stacks} | dict(self.widths)
+        return "\n".join(describe_text.lines(self.variant, self.placement, widths))
 
     def to_json(self) -> dict[str, Any]:
         """An object of strings, numbers, lists and objects; a value that differs by layer

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
@@ -37,8 +37,8 @@ _PROVENANCE = {
 }
 
 
-def lines(variant: Variant, placement: Placement, d_model: int) -> list[str]:
-    """Everything, to be printed."""
+def lines(variant: Variant, placement: Placement, widths: Mapping[str, int]) -> list[str]:
+    """Everything, to be printed; `widths` is d_model by stack."""
     found = [
         placement.variant,
         *_wrap(variant.summary, indent=2),
@@ -48,7 +48,7 @@ def lines(variant: Variant, placement: Placement, d_model: int) -> list[str]:
         *_entry("aliases", ", ".join(variant.aliases) or "none"),
     ]
     for name, stack in placement.stacks:
-        found += ["", *_stack(name, stack, d_model)]
+        found += ["", *_stack(name, stack, widths[name])]
     found.append("")
     if placement.base_init is not None:
         found += _entry("base init", f"{placement.base_init}, in place of the architecture's")

@@ -56,9 +56,9 @@ SMALL_START: tuple[Variant, ...] = (
         ),
         failure="with unbounded scores in place of cosines the gradient explodes with depth",
         note=(
-            "The largest Swin V2 models have one more norm on the stream every six layers, and all "
-            "of them biases by relative position; both are left out here. The shift of the norm "
-            "starts at 0 as well, as always."
+            "The largest Swin V2 models have one more norm on the stream every six layers, which "
+            "is left out here. Stages, windows and biases by relative position are a model's "
+            "(`stage_layers`). The shift of the norm starts at 0 as well, as always."
         ),
         used_by=("Swin Transformer V2",),
     ),
