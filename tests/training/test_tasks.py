@@ -248,3 +248,33 @@ def test_other_labels_than_those_learnt_are_refused(learn: Configure, tmp_path: 
     other = dataclasses.replace(config, data=dataclasses.replace(config.data, path=str(path)))
     with pytest.raises(ConfigError, match=r"has the labels four; the model of .* knows one, three"):
         evaluate_workdir(config.workdir, config=other)
+
+
+def test_a_model_in_stages_is_trained_and_written_as_its_family(
+    learn: Configure, tmp_path: Path
+) -> None:
+    stages = {
+        "variant": "swin_v2_norm",
+        "d_model": 8,
+        "num_heads": 2,
+        "num_layers": 2,
+        "stage_layers": (1, 1),
+        "stage_heads": (2, 1),
+        "window": 2,
+        "patch_size": 2,
+        "embedding_norm": True,
+        "positions": "none",
+        "pooling": "mean",
+        "attention_bias": "qvo",
+        "stochastic_depth": 0.1,
+    }
+    config = learn("image_classification", {f"model.{name}": own for name, own in stages.items()})
+    assert train(config)["status"] == "finished"
+    from_dict(read_config(config.workdir)).validate()
+    export(config.workdir, tmp_path / "out")
+    assert json.loads((tmp_path / "out" / "config.json").read_text())["model_type"] == "swinv2"
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert "| layers (stage2) | 1 |" in card
+    assert "stage2, 1 layer, d_model 16" in card
+    models = [zoo.load_pretrained(folder) for folder in (config.workdir, tmp_path / "out")]
+    jax.tree.map(np.testing.assert_array_equal, *(weight.split(model)[0] for model in models))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from zoo.errors import CheckpointError, choices
@@ -68,6 +68,7 @@ class Family:
         tied: a tensor that is another one again, by its name -> that one's, which may be tied
             itself.
         where: weights that a choice adds or gives other names.
+        parts: the trunk's weights of parts that there are as many of as a config says.
         renamed: (end of a name, its modern form), for files of old versions.
         fused: end of a name -> ends of the tensors that it holds side by side, of every expert
             (`{}`), for files that keep all experts of a layer in one tensor.
@@ -88,6 +89,7 @@ class Family:
     sines: tuple[str, ...] = ()
     tied: Mapping[str, str] = dataclasses.field(default_factory=dict)
     where: tuple[Where, ...] = ()
+    parts: Callable[[ModelConfig], Map] | None = None
     renamed: tuple[tuple[str, str], ...] = ()
     fused: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
     model_type: str = ""
@@ -113,6 +115,7 @@ class Family:
     def names(self, config: ModelConfig) -> Map:
         """The map of a resolved config's weights."""
         own = {**self.weights, **self.heads.get(config.head or "none", {})}
+        own |= {} if self.parts is None else self.parts(config)
         for each in self.where:
             if getattr(config, each.field) == each.value:
                 own |= each.weights

@@ -31,10 +31,11 @@ def _first(name: str) -> Tensor:
     return Tensor(name, load=lambda array, _: array[0], save=lambda array, _: array[None])
 
 
+CONVOLUTION = Tensor(
+    "embeddings.patch_embeddings.projection.weight", load=_patches, save=_convolution
+)
 _EMBEDDING = {
-    "embedding/patches/kernel": Tensor(
-        "embeddings.patch_embeddings.projection.weight", load=_patches, save=_convolution
-    ),
+    "embedding/patches/kernel": CONVOLUTION,
     "embedding/patches/bias": Tensor("embeddings.patch_embeddings.projection.bias"),
     "embedding/class_token": _first("embeddings.cls_token"),
     "embedding/table": _first("embeddings.position_embeddings"),
