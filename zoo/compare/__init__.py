@@ -1,0 +1,1 @@
+"""Variants against each other on equal terms: plan, runs, choices, statistics, report."""
