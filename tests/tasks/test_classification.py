@@ -41,6 +41,10 @@ def test_every_task_is_found_by_its_name() -> None:
         "token_classification",
         "span",
         "image_classification",
+        "copy",
+        "induction",
+        "listops",
+        "parity",
     }
 
 

@@ -15,6 +15,7 @@ import pytest
 import zoo
 from zoo.checkpoints.pretrained import read_config
 from zoo.cli import main
+from zoo.data.config import PROBE_KINDS, reads
 from zoo.errors import ConfigError
 from zoo.layers import weight
 from zoo.models.config import ModelConfig
@@ -41,11 +42,16 @@ MODELS: dict[str, dict[str, Any]] = {
     "token_classification": {"model.architecture": "encoder", "model.head": "token_classification"},
     "span": {"model.architecture": "encoder", "model.head": "span", "model.type_vocab_size": 2},
     "image_classification": {"model.architecture": "vision", "model.image_size": 8},
+    "copy": {},
+    "induction": {},
+    "listops": {"model.head": "sequence_classification"},
+    "parity": {"model.architecture": "encoder", "model.head": "sequence_classification"},
 }
 FIGURES = {
     "masked_lm": {"loss", "perplexity", "accuracy"},
     "seq2seq": {"loss", "bits_per_byte", "perplexity", "bleu", "chrf"},
     "span": {"loss", "accuracy", "exact_match"},
+    **{kind: {"loss", "accuracy", "exact_match"} for kind in PROBE_KINDS},
 }
 RANKED = {"loss", "accuracy", "f1_macro", "matthews"}
 
@@ -77,12 +83,14 @@ def learn(configure: Configure, tmp_path: Path) -> Configure:
     """`learn(task)`: a tiny run of 4 steps."""
 
     def make(name: str, values: dict[str, Any] | None = None) -> TrainConfig:
-        path = tmp_path / f"{name}.jsonl"
-        path.write_text("".join(json.dumps(row(name, index)) + "\n" for index in range(60)))
-        image = name == "image_classification"
-        length: dict[str, Any] = {"data.length": 256, "model.max_length": None} if image else {}
-        places = {"data.path": str(path), "data.cache_dir": str(tmp_path / "cache")}
-        return configure(MODELS[name] | places | length | (values or {}), steps=4, task=name)
+        path, kind = tmp_path / f"{name}.jsonl", TASKS[name].rows
+        places: dict[str, Any] = {"data.path": None, "data.cache_dir": str(tmp_path / "cache")}
+        if reads(kind, "path"):
+            path.write_text("".join(json.dumps(row(name, index)) + "\n" for index in range(60)))
+            places["data.path"] = str(path)
+        if not reads(kind, "length"):
+            places |= {"data.length": 256, "model.max_length": None}
+        return configure(MODELS[name] | places | (values or {}), steps=4, task=name)
 
     return make
 

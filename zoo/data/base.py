@@ -125,6 +125,11 @@ class Data(abc.ABC):
             (Path(folder) / LABELS_FILE).write_text(text + "\n", encoding="utf-8")
 
     @property
+    def tokens_by(self) -> str:
+        """What makes the tokens, for people."""
+        return self.config.tokenizer
+
+    @property
     def vocab_size(self) -> int:
         """Number of token ids; with `bpe` it may be below the one asked for."""
         return self.spec.vocabulary.size

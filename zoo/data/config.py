@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from zoo.errors import ConfigError, choices, near_matches
 from zoo.settings import at_least, check_types
@@ -13,7 +13,8 @@ from zoo.settings import at_least, check_types
 Packing = Literal["concat", "first_fit"]
 Framing = Literal["own", "tokenizer"]
 ValidationHalf = Literal["both", "first", "second"]
-RowKind = Literal["text", "pairs", "classes", "tags", "spans", "images"]
+ProbeKind = Literal["copy", "induction", "listops", "parity"]
+RowKind = Literal["text", "pairs", "classes", "tags", "spans", "images", ProbeKind]
 # What the rows of a kind are, for people.
 KINDS: dict[RowKind, str] = {
     "text": "running text",
@@ -22,7 +23,14 @@ KINDS: dict[RowKind, str] = {
     "tags": "words with a label each",
     "spans": "questions about a text, with a span of it as the answer",
     "images": "images with a label each",
+    "copy": "strings to copy",
+    "induction": "pairs to recall",
+    "listops": "nested operations on digits",
+    "parity": "strings of bits",
 }
+PROBE_KINDS: tuple[ProbeKind, ...] = get_args(ProbeKind)
+_STORED = tuple(kind for kind in KINDS if kind not in PROBE_KINDS)
+_TEXTS: tuple[RowKind, ...] = ("text", "pairs", "classes", "tags", "spans")
 # The settings that only some kinds read.
 _READ_BY: dict[str, tuple[RowKind, ...]] = {
     "target_path": ("pairs",),
@@ -34,10 +42,9 @@ _READ_BY: dict[str, tuple[RowKind, ...]] = {
     "question_column": ("spans",),
     "image_column": ("images",),
     "image_size": ("images",),
-    **dict.fromkeys(
-        ("text_column", "tokenizer", "vocab_size", "length"),
-        ("text", "pairs", "classes", "tags", "spans"),
-    ),
+    **dict.fromkeys(("path", "validation_path", "dataset"), _STORED),
+    **dict.fromkeys(("text_column", "tokenizer", "vocab_size"), _TEXTS),
+    "length": (*_TEXTS, *PROBE_KINDS),
     "packing": ("text",),
     "separate_documents": ("text",),
 }
@@ -106,7 +113,8 @@ class DataConfig:
     batch_size: int = 16
     """Rows in a global batch."""
     length: int = 256
-    """Tokens a row predicts; a row holds length + 1 tokens."""
+    """Tokens a row predicts; a row holds length + 1 tokens. Of a probe the most that a problem has
+    beside its last answer: it sets how large the problems are."""
     target_length: int | None = None
     """Tokens a target row predicts, the end token among them (None: `length`)."""
     packing: Packing = "concat"
@@ -195,12 +203,17 @@ class DataConfig:
             )
 
 
+def reads(kind: RowKind, field: str) -> bool:
+    """Whether rows of this kind depend on a setting."""
+    return kind in _READ_BY.get(field, KINDS)
+
+
 def check_kind(config: DataConfig, kind: RowKind) -> None:
     """Raise `ConfigError` where `config` cannot give rows of this kind; reads no file."""
     plain = DataConfig()
     for field, readers in _READ_BY.items():
         value = getattr(config, field)
-        if kind not in readers and value != getattr(plain, field):
+        if not reads(kind, field) and value != getattr(plain, field):
             raise ConfigError(
                 f"data.{field} = {value!r} has no effect on {KINDS[kind]}, which this task reads; "
                 f"it is for {choices(KINDS[each] for each in readers)}"

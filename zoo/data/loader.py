@@ -6,8 +6,9 @@ import logging
 from typing import Literal, overload
 
 from zoo.data.base import Data
-from zoo.data.config import DataConfig, RowKind, check_kind
+from zoo.data.config import PROBE_KINDS, DataConfig, RowKind, check_kind
 from zoo.data.examples import open_example_data
+from zoo.data.generated import open_probe_data
 from zoo.data.images import open_image_data
 from zoo.data.text import TextData, open_text
 from zoo.errors import ConfigError
@@ -65,6 +66,8 @@ def open_data(
         data = open_text(config, seed=seed, needs=needs, notes=notes)
     elif kind == "images":
         data = open_image_data(config, seed=seed, notes=notes)
+    elif kind in PROBE_KINDS:
+        data = open_probe_data(config, kind, seed=seed)
     else:
         data = open_example_data(
             config,

@@ -31,7 +31,7 @@ def preview(data: Data, show: Show, *, steps: int | None = None, examples: int =
         lines.append(f"{split:<12}" + "".join(f"{figure[n]:>{size}}" for n, size in widths.items()))
     lines.append("")
     if data.vocab_size:
-        lines.append(f"vocabulary  {data.vocab_size:,} ({data.config.tokenizer})")
+        lines.append(f"vocabulary  {data.vocab_size:,} ({data.tokens_by})")
     if data.spec.labels:
         lines.append(f"labels      {len(data.spec.labels)}: {', '.join(data.spec.labels)}")
     lines += [f"note        {note}" for note in data.notes]

@@ -4,6 +4,7 @@ from zoo.tasks.base import Batch, Loss, Metric, Task
 from zoo.tasks.image_classification import IMAGE_CLASSIFICATION
 from zoo.tasks.language_model import LANGUAGE_MODEL
 from zoo.tasks.masked_lm import MASKED_LM
+from zoo.tasks.probes import PROBE_TASKS
 from zoo.tasks.seq2seq import SEQ2SEQ
 from zoo.tasks.sequence_classification import SEQUENCE_CLASSIFICATION
 from zoo.tasks.span import SPAN
@@ -19,6 +20,7 @@ TASKS: dict[str, Task] = {
         TOKEN_CLASSIFICATION,
         SPAN,
         IMAGE_CLASSIFICATION,
+        *PROBE_TASKS,
     )
 }
 

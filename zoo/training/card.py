@@ -8,10 +8,12 @@ from typing import Any
 
 import jax
 
+from zoo.data.config import KINDS, PROBE_KINDS, reads
 from zoo.layers import weight
 from zoo.models.config import ModelConfig
 from zoo.models.stages import parts
 from zoo.models.tower import Transformer
+from zoo.tasks import TASKS
 from zoo.training.config import TrainConfig
 from zoo.variants.describe import Description
 from zoo.variants.registry import get_variant, is_known
@@ -137,7 +139,8 @@ def _training(run: TrainConfig) -> Iterator[tuple[str, object]]:
     data, optim = run.data, run.optim
     yield "task", run.task
     yield "data", _source(run)
-    yield "tokenizer", Path(data.tokenizer).name
+    if reads(TASKS[run.task].rows, "tokenizer"):
+        yield "tokenizer", Path(data.tokenizer).name
     yield "batch", f"{data.batch_size} rows of {data.length}"
     yield "steps", run.steps
     yield "optimizer", optim.name
@@ -169,7 +172,14 @@ def _source(run: TrainConfig) -> str:
     if data.dataset is not None:
         parts = (data.dataset, data.dataset_config, data.dataset_split)
         return " · ".join(part for part in parts if part)
-    return "source of the Python standard library" if data.path is None else Path(data.path).name
+    if data.path is not None:
+        return Path(data.path).name
+    kind = TASKS[run.task].rows
+    if kind in PROBE_KINDS:
+        return f"{KINDS[kind]}, generated"
+    if kind == "images":
+        return "scikit-learn's handwritten digits"
+    return "source of the Python standard library"
 
 
 def _figures(run: TrainConfig, summary: Mapping[str, Any] | None) -> str:

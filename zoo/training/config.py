@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from zoo.checkpoints import CheckpointConfig
-from zoo.data.config import DataConfig, check_kind
+from zoo.data.config import DataConfig, check_kind, reads
 from zoo.errors import ConfigError, ZooError, choices, near_matches
 from zoo.models.config import ModelConfig
 from zoo.models.resolve import resolve as resolve_model
@@ -109,7 +109,7 @@ class TrainConfig:
             )
         self.optim.validate(self.steps)
         _resolved_model(self)
-        if TASKS[self.task].rows == "images":
+        if not reads(TASKS[self.task].rows, "length"):
             return
         longest = self.model.max_length
         for field in ("length", "target_length"):

@@ -103,7 +103,7 @@ def evaluate_workdir(
     if data.vocab_size > known:
         raise ConfigError(
             f"{data.label} has {data.vocab_size} tokens by data.tokenizer = "
-            f"{config.data.tokenizer!r}, the model of {folder} knows {known}; "
+            f"{data.tokens_by!r}, the model of {folder} knows {known}; "
             "use the tokenizer that it was trained with"
         )
     _check_labels(folder, data)

@@ -11,7 +11,7 @@ import jax
 
 from zoo.checkpoints import check_identity
 from zoo.checkpoints.pretrained import read_config
-from zoo.data.config import DataConfig
+from zoo.data.config import DataConfig, reads
 from zoo.data.tokenizers import BYTES_FILE, NO_FRAME, TOKENIZER_FILE, load_tokenizer
 from zoo.errors import ConfigError
 from zoo.hf import own, pretrained
@@ -162,7 +162,7 @@ def _check_equal(config: TrainConfig, name: str, theirs: ModelConfig) -> None:
 def _data(config: TrainConfig, folder: Path, given: set[str]) -> DataConfig:
     """The data by the checkpoint's tokenizer, framed as the model has seen its texts."""
     data = config.data
-    if config.task not in TASKS or TASKS[config.task].rows == "images":
+    if config.task not in TASKS or not reads(TASKS[config.task].rows, "tokenizer"):
         return data
     if "tokenizer" not in given:
         data = dataclasses.replace(data, tokenizer=_tokenizer(config, folder))
