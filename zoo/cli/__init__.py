@@ -16,6 +16,7 @@ from zoo.errors import ConfigError, ZooError, near_matches
 # Subcommand -> (module of this package, what it does). Each module has `run(args) -> code`.
 COMMANDS: dict[str, tuple[str, str]] = {
     "train": ("train", "train a model; the same command again resumes"),
+    "compare": ("compare", "norm placements on equal terms: each tuned, with intervals"),
     "evaluate": ("evaluate", "figures of a checkpoint: held-out text, perplexity, sentence pairs"),
     "generate": ("generate", "continue a prompt with a trained model"),
     "export": ("export", "write a run or a checkpoint as a folder, with a model card"),

@@ -1,0 +1,201 @@
+"""Claims of the literature, said before they are run and judged by a rule fixed before.
+
+    python scripts/claims                      # every claim that is missing, then docs/claims.md
+    python scripts/claims deep_norm_depth      # one of them, by name
+    python scripts/claims --list               # what there is
+    python scripts/claims --again NAME         # run it anew: is the verdict the same?
+    python scripts/claims --scale 4            # four times the steps
+
+A claim's file and scale are hashed into results/claims/registered.jsonl before its first run; a
+claim whose file has changed since is refused until its rows are deleted. Each run is a line of
+results/claims/NAME.jsonl, each verdict one of results/claims/verdicts.jsonl; what is there is not
+run again, so the command may be stopped at any time. About 90 minutes in all on 2 cores.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import datetime
+import importlib
+import json
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # its neighbours' helpers
+
+from _claim import Claim, Found, Verdict
+
+from zoo.compare.compare import compare
+from zoo.environment import environment
+from zoo.training.trackers import dumps
+
+ROOT = Path(__file__).resolve().parents[2]
+RESULTS, PAGE = ROOT / "results" / "claims", ROOT / "docs" / "claims.md"
+REGISTERED, VERDICTS = RESULTS / "registered.jsonl", RESULTS / "verdicts.jsonl"
+
+
+def claims() -> dict[str, Claim]:
+    """Every claim by name, from the files beside this one."""
+    folder = Path(__file__).resolve().parent
+    names = sorted(file.stem for file in folder.glob("[a-z]*.py"))
+    return {name: importlib.import_module(name).CLAIM for name in names}
+
+
+def lines(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(text) for text in path.read_text().splitlines()] if path.exists() else []
+
+
+def add(path: Path, line: Mapping[str, Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a", encoding="utf-8") as file:
+        file.write(dumps(line) + "\n")
+
+
+def register(claim: Claim, scale: float) -> None:
+    """Write down what is claimed and how it will be judged, before anything is run.
+
+    Raises:
+        SystemExit: when it was run with another text or rule.
+    """
+    own = [line for line in lines(REGISTERED) if line["claim"] == claim.name]
+    if any(line["hash"] == claim.hash(scale) for line in own):
+        return
+    if any(line["scale"] == scale for line in own) and any(
+        line["claim"] == claim.name and line["scale"] == scale for line in lines(VERDICTS)
+    ):
+        raise SystemExit(
+            f"{claim.name} has changed since its hash was recorded and it was judged: delete its "
+            f"lines in {VERDICTS.relative_to(ROOT)} to register it anew"
+        )
+    now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    words = {name: getattr(claim, name) for name in ("statement", "expectation", "metric", "rule")}
+    line = {"claim": claim.name, "scale": scale, "hash": claim.hash(scale), "time": now}
+    add(REGISTERED, line | {"commit": environment()["commit"]} | words)
+
+
+def run(claim: Claim, scale: float, *, ledger: bool = True) -> Verdict:
+    """Make the runs of a claim that are missing, and judge it."""
+    suffix = "" if scale == 1 else f"-x{scale:g}"
+    found: Found = {}
+    with tempfile.TemporaryDirectory() as folder:
+        made = {}
+        for label, config in claim.comparisons(scale).items():
+            place = Path(folder) / label.replace(" ", "-")
+            config = dataclasses.replace(
+                config,
+                run=dataclasses.replace(config.run, workdir=str(place)),
+                ledger=str(RESULTS / f"{claim.name}{suffix}.jsonl") if ledger else None,
+            )
+            made[label], _ = compare(config)
+        found = made
+        return claim.judge(found)
+
+
+def judged(claim: Claim, scale: float) -> dict[str, Any] | None:
+    """The verdict that stands, if there is one of this text and scale."""
+    found = [line for line in lines(VERDICTS) if line["claim"] == claim.name]
+    wanted = claim.hash(scale)
+    return next((line for line in reversed(found) if line["hash"] == wanted), None)
+
+
+def row(claim: Claim, scale: float, verdict: Verdict) -> dict[str, Any]:
+    return {
+        "claim": claim.name,
+        "scale": scale,
+        "hash": claim.hash(scale),
+        "verdict": verdict.word,
+        "figures": dict(verdict.figures),
+        "interval": verdict.interval,
+        "commit": environment()["commit"],
+    }
+
+
+def page(known: Mapping[str, Claim]) -> str:
+    """docs/claims.md."""
+    parts = [
+        "# Claims of the literature, at this scale",
+        "",
+        "Made by `python scripts/claims`. Each claim's statement, metric and rule were hashed into",
+        "`results/claims/registered.jsonl` before its first run; the runs are in",
+        "`results/claims/`, a line each. The models are small, minutes of two processor cores: a",
+        "claim that is not seen here may well hold at the scale it was made for. `--scale 4` runs",
+        "any of them four times as long.",
+        "",
+        "| claim | verdict | what was found | 95 % interval |",
+        "|---|---|---|---|",
+    ]
+    for claim in sorted(known.values(), key=lambda claim: (claim.control, claim.name)):
+        line = judged(claim, 1.0)
+        word = "not run yet" if line is None else f"**{line['verdict']}**"
+        figures = "" if line is None else "; ".join(_figures(line["figures"]))
+        interval = line and line["interval"]
+        shown = f"{interval[0]:+.3g} to {interval[1]:+.3g}" if interval else ""
+        parts.append(f"| [`{claim.name}`](#{claim.name}) | {word} | {figures} | {shown} |")
+    for claim in sorted(known.values(), key=lambda claim: (claim.control, claim.name)):
+        parts += [
+            "",
+            f"## {claim.name}",
+            "",
+            f"{claim.statement} ({claim.source})",
+            "",
+            f"- Expected: {claim.expectation}.",
+            f"- Metric: {claim.metric}.",
+            f"- Rule: {claim.rule}.",
+            f"- Remake: `python scripts/claims {claim.name}`, about {claim.minutes} minutes; "
+            f"hash `{claim.hash(1.0)}`.",
+        ]
+    return "\n".join(parts) + "\n"
+
+
+def _figures(figures: Mapping[str, Any]) -> list[str]:
+    def shown(value: Any) -> str:
+        if value is None:
+            return "failed"
+        return value if isinstance(value, str) else f"{value:.4g}"
+
+    return [f"{name} {shown(value)}" for name, value in figures.items()]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("names", nargs="*", help="of claims; none: all")
+    parser.add_argument("--list", action="store_true", help="what there is")
+    parser.add_argument("--page", action="store_true", help="only write docs/claims.md")
+    parser.add_argument("--again", action="store_true", help="run anew, compare the verdicts")
+    parser.add_argument("--scale", type=float, default=1.0, help="of the number of steps")
+    options = parser.parse_args()
+    known = claims()
+    unknown = [name for name in options.names if name not in known]
+    if unknown:
+        parser.error(f"no claim {unknown[0]!r}; there are {', '.join(known)}")
+    chosen = {name: known[name] for name in options.names} or known
+    if options.list:
+        for claim in chosen.values():
+            print(f"{claim.name:30} {claim.minutes:3} min  {claim.statement}")
+        return 0
+    different = 0
+    for claim in {} if options.page else chosen.values():
+        stands = judged(claim, options.scale)
+        if options.again:
+            fresh = run(claim, options.scale, ledger=False)
+            same = stands is not None and stands["verdict"] == fresh.word
+            different += not same
+            print(f"{claim.name}: {fresh.word}, {'as before' if same else f'before: {stands}'}")
+            continue
+        if stands is None:
+            print(f"\n== {claim.name}: {claim.statement}", flush=True)
+            register(claim, options.scale)
+            add(VERDICTS, row(claim, options.scale, run(claim, options.scale)))
+            stands = judged(claim, options.scale)
+        print(f"{claim.name}: {stands and stands['verdict']}", flush=True)
+    PAGE.write_text(page(known), encoding="utf-8")
+    print(f"wrote {PAGE.relative_to(ROOT)}")
+    return int(different > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

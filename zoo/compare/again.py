@@ -1,0 +1,48 @@
+"""Runs made once more, to see whether they come out the same."""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+import tempfile
+
+from zoo.compare.config import CompareConfig
+from zoo.compare.plan import Spec
+from zoo.compare.results import Row, read_row
+from zoo.compare.work import Board, Say, make_run
+from zoo.errors import ConfigError
+
+
+def again(config: CompareConfig, count: int, say: Say) -> int:
+    """Make some of the finished runs once more, elsewhere; the number that differ.
+
+    Args:
+        count: how many, chosen at random.
+
+    Raises:
+        ConfigError: when fewer have finished.
+    """
+    board = Board(config, retry=False)
+    done = [spec for spec in board.specs() if board.row(spec).status == "finished"]
+    if count > len(done):
+        raise ConfigError(f"again = {count}; {len(done)} runs have finished in {config.workdir}")
+    different = 0
+    for spec in random.sample(done, count):
+        fresh, kept = _fresh(config, spec), board.row(spec)
+        names = [name for name in kept.figures if fresh.figures.get(name) != kept.figures[name]]
+        same = fresh.status == kept.status and not names
+        different += not same
+        say(f"{'equal' if same else 'differs'}  {spec.row.run}")
+        for name in names:
+            say(f"  {name}: {kept.figures[name]}, now {fresh.figures.get(name)}")
+    return different
+
+
+def _fresh(config: CompareConfig, spec: Spec) -> Row:
+    with tempfile.TemporaryDirectory() as folder:
+        elsewhere = dataclasses.replace(config.run, workdir=folder)
+        board = Board(dataclasses.replace(config, run=elsewhere, ledger=None), retry=False)
+        workdir = str(board.runs / spec.row.run)
+        own = Spec(spec.row, dataclasses.replace(spec.config, workdir=workdir))
+        make_run(board, own, lambda _: None)
+        return read_row(own.row, board.runs, board.metric, board.select)

@@ -1,0 +1,154 @@
+"""A comparison from its settings to its report."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from zoo.compare.comparison import Choice, Comparison
+from zoo.compare.config import CompareConfig
+from zoo.compare.executors import CONFIG, Executor, executor
+from zoo.compare.ledger import unpack
+from zoo.compare.plan import base_run, cells
+from zoo.compare.report import write_report
+from zoo.compare.results import RESULTS, Row, condition, write_json
+from zoo.compare.statistics import Analysis, Pair, Score, analyse
+from zoo.compare.work import Board, Say, metric_of
+from zoo.environment import environment
+from zoo.errors import ConfigError
+from zoo.tasks import TASKS
+from zoo.variants.registry import get_variant
+
+
+def compare(
+    config: CompareConfig,
+    *,
+    say: Say = print,
+    shard: tuple[int, int] = (1, 1),
+    run_with: Executor | None = None,
+) -> tuple[Comparison, dict[str, Path]]:
+    """Make every run that is missing, and the report.
+
+    The same call again goes on where it stopped; more variants, depths or seeds reuse what is
+    there.
+
+    Args:
+        say: takes a line of news.
+        shard: (i, n) of the processes that share the folder.
+        run_with: how runs are made; default: as `config.workers` says.
+
+    Returns:
+        The comparison, and the files of its report by kind.
+
+    Raises:
+        ConfigError: on bad input, before anything is run.
+        Preempted: when a signal came; the run is saved.
+    """
+    check(config)
+    config.workdir.mkdir(parents=True, exist_ok=True)
+    write_json(config.workdir / CONFIG, {"config": config.to_json(), "environment": environment()})
+    if config.ledger is not None:
+        unpack(Path(config.ledger), config.workdir / "runs")
+    board = Board(config)
+    (run_with or executor(config, shard))(board, say)
+    made = comparison(config)
+    return made, write_report(made)
+
+
+def check(config: CompareConfig) -> None:
+    """Refuse what cannot work, before anything is run.
+
+    Raises:
+        ConfigError: naming what it is.
+    """
+    config.validate()
+    labels = config.labelled()
+    for run in labels.values():
+        run.validate()
+        if run.init_from is not None:
+            raise ConfigError("init_from: a comparison trains from scratch; leave it out")
+        if run.data_seed is not None:
+            raise ConfigError("data_seed: a comparison sets it, from seed; leave it out")
+    names: dict[str, str] = {}
+    for name in config.variants:
+        same = names.setdefault(_folded(name), name)
+        if same != name:
+            raise ConfigError(f"variants names {same!r} and {name!r}, which make the same folders")
+        get_variant(name)
+    if len({TASKS[run.task].metric for run in labels.values()}) > 1 and config.metric is None:
+        raise ConfigError(
+            "tasks are judged by different metrics; name one that all have, such as metric = 'loss'"
+        )
+    for cell in cells(config):
+        base_run(config, cell)
+
+
+def comparison(config: CompareConfig) -> Comparison:
+    """What the folder of a comparison holds, analysed; nothing is run."""
+    board = Board(config, retry=False)
+    rows: list[Row] = []
+    choices = []
+    missing = 0
+    for cell in board.cells:
+        specs, choice = board.plan(cell)
+        found = [board.row(spec) for spec in specs]
+        rows += found
+        missing += sum(row.status in ("missing", "unscored", "preempted") for row in found)
+        if choice is not None:
+            choices.append(choice)
+    notes = []
+    if missing:
+        notes.append(f"{missing} runs are still to be made: this is an interim report.")
+    for row in rows:
+        if row.status == "damaged":
+            notes.append(f"{row.run} is damaged and left out: {row.note}.")
+    return Comparison(
+        workdir=config.workdir,
+        config=config.to_json(),
+        metric=board.metric,
+        rows=rows,
+        choices=choices,
+        analysis=judge(config, rows, choices),
+        notes=notes,
+        environment=environment(),
+    )
+
+
+def judge(config: CompareConfig, rows: Sequence[Row], choices: Sequence[Choice]) -> Analysis:
+    """The statistics of the final runs; no verdict rests on a setting at the end of its space."""
+    metric = metric_of(config)
+    final = [row for row in rows if row.phase == "final" and row.status in RESULTS]
+    analysis = analyse(
+        [Score(row.variant, row.condition, row.seed, row.test) for row in final],
+        lower_is_better=metric.lower_is_better,
+        smallest=config.smallest,
+    )
+    edges = {
+        (choice.variant, condition(choice.task, choice.depth, choice.width))
+        for choice in choices
+        if choice.on_edge
+    }
+    if not edges:
+        return analysis
+
+    def withheld(pair: Pair) -> bool:
+        return any(
+            name in (pair.a, pair.b) and pair.condition in (None, where) for name, where in edges
+        )
+
+    pairs = [
+        dataclasses.replace(pair, verdict="no verdict") if withheld(pair) else pair
+        for pair in analysis.pairs
+    ]
+    names = sorted({f"{name} ({where})" for name, where in edges})
+    note = (
+        f"No verdict on {'; '.join(names)}: the best setting lies on the end of the space that was "
+        "searched, and a better one may lie beyond."
+    )
+    return dataclasses.replace(analysis, pairs=pairs, notes=[*analysis.notes, note])
+
+
+def _folded(name: str) -> str:
+    return re.sub(r"[^\w.+-]+", "_", name)
