@@ -9,11 +9,14 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+
 from zoo.compare.comparison import Comparison
 from zoo.compare.config import CompareConfig
 from zoo.compare.results import Row, read_curve
 from zoo.compare.statistics import Pair
 from zoo.data.config import DataConfig
+from zoo.data.loader import open_data
 from zoo.models.config import ModelConfig
 from zoo.training.config import TrainConfig
 from zoo.training.optim_config import OptimConfig
@@ -120,6 +123,15 @@ def mean(found: Comparison, variant: str) -> float | None:
     if not values or None in values:
         return None
     return sum(value for value in values if value is not None) / len(values)
+
+
+def frequencies(config: CompareConfig) -> float:
+    """Bits a byte of the text that verdicts rest on under its own byte frequencies."""
+    data = dataclasses.replace(config.run.data, validation_half="second")
+    batches = open_data(data).eval_batches(max_batches=config.run.eval_batches)
+    counts = np.bincount(np.concatenate([rows["tokens"].ravel() for rows in batches]))
+    shares = counts[counts > 0] / counts.sum()
+    return float(-(shares * np.log2(shares)).sum())
 
 
 def curve(found: Comparison, row: Row) -> list[dict[str, Any]]:
