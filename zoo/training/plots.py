@@ -103,16 +103,16 @@ def plot_curves(
         _log_x_axis(axis, [x for points in series.values() for x, _ in points])
     if logy:
         _log_axis(axis)
-    styles = _styles(series)
+    style = styles(series)
     for name, points in series.items():
         x, y = _columns(points, 2)
         marker = "o" if len(x) <= 20 else None
-        axis.plot(x, y, label=name, lw=1.8, marker=marker, ms=4.5, zorder=3, **styles[name])
+        axis.plot(x, y, label=name, lw=1.8, marker=marker, ms=4.5, zorder=3, **style[name])
     for name, rows in (bands or {}).items():
         x, low, high = _columns(rows, 3)
-        colour = styles[name]["color"] if name in styles else INK
+        colour = style[name]["color"] if name in style else INK
         axis.fill_between(x, low, high, color=colour, alpha=0.15, lw=0, zorder=2)
-    if not _label_ends(axis, series, styles):
+    if not _label_ends(axis, series, style):
         axis.legend(frameon=False, fontsize=9, labelcolor=INK)
     return save(figure, path)
 
@@ -220,7 +220,7 @@ def _step_limits(axis: Axes, metrics: Sequence[Mapping[str, Any]]) -> None:
     axis.set_xlim(0, max(1, last) * 1.01)
 
 
-def _styles(names: Mapping[str, object]) -> dict[str, dict[str, Any]]:
+def styles(names: Mapping[str, object]) -> dict[str, dict[str, Any]]:
     """A colour each; past the palette's end the same colours with another kind of line."""
     size = len(PALETTE)
     return {
