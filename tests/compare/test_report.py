@@ -293,11 +293,11 @@ def test_the_headline_says_plainly_that_nothing_is_shown(three: Comparison) -> N
     )
     text = said(three, same, "c b d")
     assert text.startswith("No difference shown between c and b; c is better than d")
-    open_ = against(("b", "c", None, 0.3, "no verdict"), ("c", "d", None, -0.3, "no verdict"))
-    open_ = [dataclasses.replace(pair, reason="few runs") for pair in open_]
-    assert said(three, open_, "c b d") == "No verdict on c, b and d: few runs."
-    mixed = against(("b", "c", None, 0.3, "no verdict"), ("c", "d", None, -0.3, "a better"))
-    assert said(three, mixed, "c b d").endswith("; no verdict on c and b.")
+    (open_,) = against(("c", "d", None, -0.3, "no verdict"))
+    open_ = dataclasses.replace(open_, reason="few runs")
+    assert said(three, [open_], "c b d") == "No verdict on c and d: few runs."
+    mixed = [open_, *against(("b", "c", None, 0.3, "b better"))]
+    assert said(three, mixed, "c b d").endswith("; no verdict on c and d: few runs.")
     alike = dataclasses.replace(
         three, analysis=dataclasses.replace(three.analysis, smallest=0.5, pairs=[])
     )
@@ -312,6 +312,32 @@ def test_the_headline_gives_the_reason_where_failures_decide(three: Comparison) 
     assert text == (
         "b is better than c over 2 depths taken together (c failed in 5 of 6 against 0 of 6)."
     )
+    text = said(three, [dataclasses.replace(pair, difference=-0.3, low=-0.4, high=-0.2)], "b c")
+    assert "95\u00a0% interval 0.200 to 0.400; c failed in 5 of 6 against 0 of 6)." in text
+
+
+def test_the_headline_says_when_a_setting_on_an_edge_withholds_the_verdict(
+    three: Comparison,
+) -> None:
+    assert [choice.variant for choice in three.choices if choice.on_edge] == ["b"]
+    text = said(three, against(("b", "c", None, 0.3, "no verdict")), "c b")
+    assert text == (
+        "No verdict on c and b: the best setting of b lies on an end of what was tried."
+    )
+
+
+def test_settings_are_shown_by_the_figure_that_they_were_chosen_by(three: Comparison) -> None:
+    higher = Metric("accuracy", lower_is_better=False)
+    best, other = (three.rows[0].lr, 0.5), (three.rows[0].lr, 0.7)
+    rows = [
+        dataclasses.replace(three.rows[0], setting={"optim.lr": rate, "x": value}, metric=value)
+        for rate, value in (best, other)
+    ]
+    given = dataclasses.replace(three, rows=rows, select=higher)
+    (found,) = Evidence(given).rates(three.rows[0].variant, PLACE)
+    assert found.value == 0.7
+    (found,) = Evidence(dataclasses.replace(given, select=None)).rates("b", PLACE)
+    assert found.value == 0.5
 
 
 def test_the_headline_tells_of_lost_runs(made: Comparison) -> None:

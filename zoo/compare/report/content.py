@@ -171,11 +171,13 @@ class _Page:
         if not any(choice.tried for choice in choices):
             return [Text("Nothing was tuned: every variant ran with its recipe's setting.")]
         text = (
-            f"The best point of each variant by {named(self.metric)} on the selection data. Where "
+            f"The best point of each variant by {named(self.evidence.select)} on the selection "
+            "data. Where "
             "it lies on an end of what was tried, a better one may lie beyond, and no verdict "
             "rests on it."
         )
-        header = ["variant", "where", "setting", "tried", "score", "edge"]
+        score = named(self.evidence.select)
+        header = ["variant", "where", "setting", "tried", score, "edge"]
         rows = [
             [
                 choice.variant,

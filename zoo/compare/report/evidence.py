@@ -75,6 +75,7 @@ class Evidence:
 
     def __init__(self, comparison: Comparison) -> None:
         self.metric: Metric = comparison.metric
+        self.select: Metric = comparison.select or comparison.metric
         self.rows: list[Row] = list(comparison.rows)
         self.runs = comparison.workdir / "runs"
         asked = [str(name) for name in comparison.config.get("variants", ())]
@@ -122,7 +123,7 @@ class Evidence:
         ]
 
     def _best(self, rates: Sequence[Rate]) -> Rate:
-        sign = 1 if self.metric.lower_is_better else -1
+        sign = 1 if self.select.lower_is_better else -1
         worst = math.inf
         return min(rates, key=lambda each: worst if each.value is None else sign * each.value)
 

@@ -109,7 +109,7 @@ class Figures:
 
     def losses(self) -> list[Picture]:
         """Training loss, and the selection figure where it was followed."""
-        metric = self.evidence.metric
+        metric = self.evidence.select
         followed = f"eval_{metric.name}"
         shown = [
             ("losses", "loss", "training loss", True),
@@ -173,7 +173,7 @@ class Figures:
                 panels.append(Panel(self.name(where), panel(found)))
         return self._picture(
             "rates",
-            f"{named(self.evidence.metric)} over the learning rate",
+            f"{named(self.evidence.select)} over the learning rate",
             "Means on the selection data, at each rate with the best of what else was tuned; × at "
             "the upper edge: a run at that rate diverged or failed. Fainter lines had fewer steps.",
             panels,
@@ -198,7 +198,7 @@ class Figures:
             chart.x.ticks = [(rate, number(rate, 3)) for rate in tried]
         chart.y.margin = 0.12
         chart.x.label = "peak learning rate"
-        chart.y.label = f"{named(self.evidence.metric)}, selection data"
+        chart.y.label = f"{named(self.evidence.select)}, selection data"
 
     def stability(self) -> Picture | None:
         """Depth by learning rate for every variant, coloured by what became of it."""
@@ -223,7 +223,7 @@ class Figures:
         return self._picture(
             "stability",
             "outcome by depth and learning rate",
-            f"{named(self.evidence.metric)} on the selection data, darker is better; orange ×: a "
+            f"{named(self.evidence.select)} on the selection data, darker is better; orange ×: a "
             "run diverged; grey !: a run failed otherwise; empty: not tried. Each rate with the "
             "most steps it was given.",
             panels,
@@ -237,7 +237,7 @@ class Figures:
         values: Sequence[float],
     ) -> Draw:
         return lambda chart: _draw_map(
-            chart, by, rates, values, self.evidence.metric.lower_is_better
+            chart, by, rates, values, self.evidence.select.lower_is_better
         )
 
     def pareto(self) -> Picture | None:

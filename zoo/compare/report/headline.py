@@ -94,13 +94,23 @@ def _verdict(comparison: Comparison, evidence: Evidence) -> str:
     if beaten := those("better"):
         parts.append(f"{leader} is better than {_beaten(beaten, comparison, leader, evidence)}")
     if open_ := those("no verdict"):
-        reasons = {each.reason for each in open_}
-        why = f": {reasons.pop()}" if len(reasons) == 1 and "" not in reasons else ""
-        parts.append(f"no verdict on {names(open_)}{why}")
+        why = _why_open(leader, open_, comparison)
+        parts.append(f"no verdict on {names(open_)}" + (f": {why}" if why else ""))
     if not parts:
         return "No verdict: the variants met nowhere."
     sentence = "; ".join(parts) + "."
     return sentence if sentence.startswith(leader) else sentence[0].upper() + sentence[1:]
+
+
+def _why_open(leader: str, found: Sequence[Against], comparison: Comparison) -> str:
+    """What keeps all these pairs open."""
+    names = [leader, *(each.other for each in found)]
+    edges = dict.fromkeys(each.variant for each in comparison.choices if each.on_edge)
+    at_edge = [name for name in names if name in edges]
+    if at_edge:
+        return f"the best setting of {listing(at_edge)} lies on an end of what was tried"
+    reasons = {each.reason for each in found}
+    return reasons.pop() if len(reasons) == 1 else ""
 
 
 def _beaten(
@@ -108,12 +118,12 @@ def _beaten(
 ) -> str:
     analysis = comparison.analysis
     near = min(beaten, key=lambda each: (bool(each.reason), each.gain or 0.0))
-    figures = near.reason
-    if not figures and near.gain is not None:
-        figures = (
-            f"{figure(near.gain, 3)} {unit(evidence.metric)}, {confidence(analysis)} interval "
-            f"{interval(near.low, near.high, 3)}"
-        )
+    said = [near.reason] if near.reason else []
+    if near.gain is not None and near.low is not None and near.low > 0:
+        size = f"{figure(near.gain, 3)} {unit(evidence.metric)}"
+        held = f"{confidence(analysis)} interval {interval(near.low, near.high, 3)}"
+        said.insert(0, f"{size}, {held}")
+    figures = "; ".join(said)
     if len(beaten) == 1:
         return f"{near.other} {_scope(analysis, leader, near.other, evidence)} ({figures})"
     names = listing([each.other for each in beaten])
