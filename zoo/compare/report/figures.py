@@ -223,9 +223,9 @@ class Figures:
         return self._picture(
             "stability",
             "outcome by depth and learning rate",
-            f"{named(self.evidence.select)} on the selection data, darker is better; orange ×: a "
-            "run diverged; grey !: a run failed otherwise; empty: not tried. Each rate with the "
-            "most steps it was given.",
+            f"{named(self.evidence.select).capitalize()} on the selection data, darker is better; "
+            "orange ×: a run diverged; grey !: a run failed otherwise; empty: not tried. Each rate "
+            "with the most steps it was given.",
             panels,
             legend=False,
         )

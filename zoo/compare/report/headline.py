@@ -108,7 +108,8 @@ def _why_open(leader: str, found: Sequence[Against], comparison: Comparison) -> 
     edges = dict.fromkeys(each.variant for each in comparison.choices if each.on_edge)
     at_edge = [name for name in names if name in edges]
     if at_edge:
-        return f"the best setting of {listing(at_edge)} lies on an end of what was tried"
+        what = "setting of {} lies" if len(at_edge) == 1 else "settings of {} lie"
+        return f"the best {what.format(listing(at_edge))} on an end of what was tried"
     reasons = {each.reason for each in found}
     return reasons.pop() if len(reasons) == 1 else ""
 
