@@ -19,6 +19,7 @@ from _sweep import METRIC, sweep
 from markdown_it import MarkdownIt
 
 from zoo.compare.comparison import Comparison
+from zoo.compare.config import CompareConfig
 from zoo.compare.report import write_report
 from zoo.compare.report.chart import HEIGHT, WIDTH, Chart, Scale
 from zoo.compare.report.document import Document, Items, Section, Table, Text
@@ -181,6 +182,23 @@ def test_raw_results_hold_every_run(made: Comparison) -> None:
     assert [row["run"] for row in table] == [row.run for row in made.rows]
     assert [row["run"] for row in lines] == [row.run for row in made.rows]
     assert {row["status"] for row in lines} == {"finished", "diverged"}
+
+
+def test_the_command_to_make_it_again_reads_the_config_of_the_report(
+    three: Comparison, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = write_report(three)["markdown"].read_text(encoding="utf-8")
+    command, config = text.split("## To make it again")[1].split("```")[1::2]
+    (tmp_path / "config.json").write_text(config, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    asked: list[CompareConfig] = []
+    monkeypatch.setattr("zoo.compare.compare.compare", asked.append)
+    shell = re.fullmatch(r"\s*python - <<'END'\n(.*\n)END\s*", command, re.DOTALL)
+    assert shell
+    exec(shell[1], {})
+    assert asked[0].variants == ("b", "c", "d")
+    assert asked[0].space == {"optim.lr": (3e-4, 1e-3, 3e-3, 1e-2)}
+    assert asked[0].seeds == 3
 
 
 def test_a_report_again_is_the_same_and_leaves_nothing_else(made: Comparison) -> None:

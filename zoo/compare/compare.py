@@ -113,6 +113,7 @@ def comparison(config: CompareConfig) -> Comparison:
         analysis=judge(config, rows, choices),
         notes=notes,
         environment=environment(),
+        select=board.select,
     )
 
 

@@ -52,6 +52,7 @@ class Comparison:
         analysis: of the final runs' test figures.
         notes: what the reader must know, a sentence each.
         environment: versions, devices and commit.
+        select: what settings are chosen by; None: the metric.
     """
 
     workdir: Path
@@ -62,3 +63,4 @@ class Comparison:
     analysis: Analysis
     notes: Sequence[str]
     environment: Mapping[str, Any]
+    select: Metric | None = None
