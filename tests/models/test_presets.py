@@ -135,7 +135,7 @@ def resolved(monkeypatch: pytest.MonkeyPatch) -> Callable[..., ModelConfig]:
 def test_every_preset_takes_every_variant(name: str, resolved: Callable[..., ModelConfig]) -> None:
     depth: dict[str, Any] = {"num_layers": 2}
     if preset(name).stage_layers:
-        depth = {"num_layers": 4, "stage_layers": (1, 1, 1, 1)}
+        depth = {"num_layers": 8, "stage_layers": (2, 2, 2, 2)}
     for variant in list_variants():
         assert resolved(name, variant=variant, **depth).variant == variant
 
