@@ -293,6 +293,11 @@ def test_settings_survive_json(comparing: Comparing) -> None:
         ({"variants": ("post_nrom",)}, "post_norm"),
         ({"depths": (0,)}, "depths"),
         ({"seeds": 0}, "seeds"),
+        ({"metric": "los"}, "did you mean loss"),
+        ({"select": "bleu"}, "gives no such figure"),
+        ({"test_path": "/nowhere"}, "/nowhere"),
+        ({"run": {"data_seed": 3}}, "data_seed"),
+        ({"run": {"data.path": "/nowhere"}}, "/nowhere"),
         ({"variants": ("post_norm",), "depths": (2,), "widths": (15,)}, "width 15"),
     ],
 )

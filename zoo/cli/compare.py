@@ -117,6 +117,8 @@ def run(args: Sequence[str]) -> int:
     from zoo.compare.report import write_report
 
     if options.report:
+        if not (config.workdir / "runs").is_dir():
+            raise ConfigError(f"workdir = {str(config.workdir)!r} holds no comparison to report")
         made = comparison(config)
         files = write_report(made)
     else:

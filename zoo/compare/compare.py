@@ -11,14 +11,15 @@ from zoo.compare.comparison import Choice, Comparison
 from zoo.compare.config import CompareConfig
 from zoo.compare.executors import CONFIG, Executor, executor
 from zoo.compare.ledger import unpack
-from zoo.compare.plan import base_run, cells
+from zoo.compare.plan import base_run, cells, test_data
 from zoo.compare.report import write_report
 from zoo.compare.results import RESULTS, Row, condition, write_json
 from zoo.compare.statistics import Analysis, Pair, Score, analyse
-from zoo.compare.work import Board, Say, metric_of
+from zoo.compare.work import JUDGED, Board, Say, metric_of
 from zoo.environment import environment
-from zoo.errors import ConfigError
-from zoo.tasks import TASKS
+from zoo.errors import ConfigError, choices, near_matches
+from zoo.tasks import TASKS, Task
+from zoo.training.setup import open_run_data
 from zoo.variants.registry import get_variant
 
 
@@ -81,8 +82,32 @@ def check(config: CompareConfig) -> None:
         raise ConfigError(
             "tasks are judged by different metrics; name one that all have, such as metric = 'loss'"
         )
+    for task in {run.task for run in labels.values()}:
+        for field in ("metric", "select"):
+            check_metric(field, getattr(config, field), TASKS[task])
+    opened = set()
     for cell in cells(config):
-        base_run(config, cell)
+        run = base_run(config, cell)
+        if cell.task not in opened:
+            opened.add(cell.task)
+            open_run_data(run)
+            open_run_data(test_data(config, run))
+
+
+def check_metric(field: str, name: str | None, task: Task) -> None:
+    """Refuse a figure that a task does not give.
+
+    Raises:
+        ConfigError: naming those that it gives.
+    """
+    given = [*task.metrics(1.0, 1.0, **dict.fromkeys(task.hits, 1.0))]
+    if task.judge is not None:
+        given += [each for each in JUDGED if each not in given]
+    if name is not None and name not in given:
+        raise ConfigError(
+            f"{field} = {name!r}: {task.name} gives no such figure{near_matches(name, given)}; "
+            f"it gives {choices(given)}"
+        )
 
 
 def comparison(config: CompareConfig) -> Comparison:

@@ -132,12 +132,12 @@ def metric_of(config: CompareConfig) -> Metric:
     return _metric(config.metric)
 
 
-# Figures of which more is better; of all others less is.
-_HIGHER = ("accuracy", "exact_match", "bleu", "chrf", "f1", "matthews")
+# What tasks are judged by: of these more is better, of the figures of a loss less.
+JUDGED = ("bleu", "chrf", "accuracy", "f1", "f1_macro", "matthews")
 
 
 def _metric(name: str) -> Metric:
-    return Metric(name, not name.startswith(_HIGHER))
+    return Metric(name, name not in (*JUDGED, "exact_match"))
 
 
 def work(board: Board, say: Say, *, shard: tuple[int, int] = (1, 1)) -> None:
@@ -208,11 +208,14 @@ def make_run(board: Board, spec: Spec, say: Say) -> None:
 def _trained(spec: Spec, say: Say) -> dict[str, Any]:
     """The summary of a run, made or resumed with its output in `log.txt`."""
     folder = Path(spec.config.workdir)
+    begun = (folder / "config.json").exists()
     folder.mkdir(parents=True, exist_ok=True)
     with _output_to(folder / "log.txt"):
         try:
             return train(spec.config)
         except ZooError as error:
+            if not begun:
+                raise
             refused = str(error)
         except (MemoryError, jax.errors.JaxRuntimeError) as error:
             summary = summarise(
