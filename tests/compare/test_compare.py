@@ -21,7 +21,7 @@ import pytest
 from tests.compare.conftest import Comparing
 from zoo.compare.again import again
 from zoo.compare.compare import check, compare, comparison
-from zoo.compare.config import CompareConfig, from_json
+from zoo.compare.config import CompareConfig, from_json, load_compare_config
 from zoo.compare.executors import InProcess
 from zoo.compare.plan import Spec, cells
 from zoo.compare.results import SCORES, Row, read_row
@@ -276,6 +276,15 @@ def test_matching_gives_equal_flops_or_parameters(comparing: Comparing) -> None:
     sizes = [cost(run).parameters for run in runs]
     assert runs[0].model.d_ff != runs[1].model.d_ff
     assert abs(sizes[0] - sizes[1]) <= 2 * 2 * 16  # half a column of d_ff in two layers
+
+
+def test_the_folder_of_a_comparison_has_its_config(whole: tuple[CompareConfig, Path]) -> None:
+    config, folder = whole
+    assert load_compare_config(folder / "compare.json") == config
+    for name, word in (("results.csv.json", "No such file"), ("broken.json", "not the compare")):
+        (folder / "broken.json").write_text("[]")
+        with pytest.raises(ConfigError, match=word):
+            load_compare_config(folder / name)
 
 
 def test_settings_survive_json(comparing: Comparing) -> None:

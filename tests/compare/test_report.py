@@ -19,7 +19,7 @@ from _sweep import METRIC, sweep
 from markdown_it import MarkdownIt
 
 from zoo.compare.comparison import Comparison
-from zoo.compare.config import CompareConfig
+from zoo.compare.config import load_compare_config
 from zoo.compare.report import write_report
 from zoo.compare.report.chart import HEIGHT, WIDTH, Chart, Scale
 from zoo.compare.report.document import Document, Items, Section, Table, Text
@@ -185,20 +185,16 @@ def test_raw_results_hold_every_run(made: Comparison) -> None:
 
 
 def test_the_command_to_make_it_again_reads_the_config_of_the_report(
-    three: Comparison, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    three: Comparison, tmp_path: Path
 ) -> None:
     text = write_report(three)["markdown"].read_text(encoding="utf-8")
     command, config = text.split("## To make it again")[1].split("```")[1::2]
-    (tmp_path / "config.json").write_text(config, encoding="utf-8")
-    monkeypatch.chdir(tmp_path)
-    asked: list[CompareConfig] = []
-    monkeypatch.setattr("zoo.compare.compare.compare", asked.append)
-    shell = re.fullmatch(r"\s*python - <<'END'\n(.*\n)END\s*", command, re.DOTALL)
-    assert shell
-    exec(shell[1], {})
-    assert asked[0].variants == ("b", "c", "d")
-    assert asked[0].space == {"optim.lr": (3e-4, 1e-3, 3e-3, 1e-2)}
-    assert asked[0].seeds == 3
+    assert command.split()[:4] == ["zoo", "compare", "--config", "compare.json"]
+    (tmp_path / "compare.json").write_text(config, encoding="utf-8")
+    asked = load_compare_config(tmp_path / "compare.json")
+    assert asked.variants == ("b", "c", "d")
+    assert asked.space == {"optim.lr": (3e-4, 1e-3, 3e-3, 1e-2)}
+    assert asked.seeds == 3
 
 
 def test_a_report_again_is_the_same_and_leaves_nothing_else(made: Comparison) -> None:

@@ -35,7 +35,7 @@ class CompareOptions:
     """
 
     config: str | None = None
-    """A Python file with a function config() that returns a CompareConfig."""
+    """A Python file whose config() returns a CompareConfig, or a comparison's compare.json."""
     variants: str | None = None
     """Placements to compare; the first is the one that --match matches."""
     depths: str | None = None

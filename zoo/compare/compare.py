@@ -22,6 +22,8 @@ from zoo.tasks import TASKS, Task
 from zoo.training.setup import open_run_data
 from zoo.variants.registry import get_variant
 
+_EDGE = "a best setting lies on the end of what was searched"
+
 
 def compare(
     config: CompareConfig,
@@ -165,7 +167,7 @@ def judge(config: CompareConfig, rows: Sequence[Row], choices: Sequence[Choice])
         )
 
     pairs = [
-        dataclasses.replace(pair, verdict="no verdict") if withheld(pair) else pair
+        dataclasses.replace(pair, verdict="no verdict", reason=_EDGE) if withheld(pair) else pair
         for pair in analysis.pairs
     ]
     names = sorted({f"{name} ({where})" for name, where in edges})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -188,9 +189,17 @@ def from_json(saved: Mapping[str, Any]) -> CompareConfig:
 
 
 def load_compare_config(path: str | Path) -> CompareConfig:
-    """The `config()` of a Python file, which returns a CompareConfig.
+    """The `config()` of a Python file, or the `compare.json` of a comparison's folder.
 
     Raises:
-        ConfigError: when the file is missing, does not run, or returns something else.
+        ConfigError: when the file is missing, does not run, or holds something else.
     """
-    return run_config_file(path, CompareConfig)
+    if Path(path).suffix != ".json":
+        return run_config_file(path, CompareConfig)
+    try:
+        saved = json.loads(Path(path).read_bytes())["config"]
+    except OSError as error:
+        raise ConfigError(f"config {path}: {error.strerror}") from error
+    except (ValueError, LookupError, TypeError) as error:
+        raise ConfigError(f"config {path}: not the compare.json of a comparison") from error
+    return from_json(saved)

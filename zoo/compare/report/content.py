@@ -350,24 +350,14 @@ class _Page:
         made_on = f"Made with {', '.join(versions)}" + (f", on {devices}." if devices else ".")
         return [
             Text(made_on),
-            Text("In an empty folder, with the config below saved as config.json:"),
-            Code(_COMMAND),
-            Code(dumps(self.config, indent=1), folded="config.json"),
+            Text("With the config below, which is also compare.json beside this page:"),
+            Code("zoo compare --config compare.json --workdir runs/again"),
+            Code(dumps({"config": self.config}, indent=1), folded="compare.json"),
             Text(
                 "Every run is an ordinary training run below runs/, with its own config. "
                 "results.csv and results.jsonl hold one line a run."
             ),
         ]
-
-
-_COMMAND = """\
-python - <<'END'
-import json, pathlib
-from zoo.compare.compare import compare
-from zoo.compare.config import from_json
-compare(from_json(json.loads(pathlib.Path("config.json").read_text())))
-END
-"""
 
 
 def _items(said: Iterable[str]) -> list[Block]:
