@@ -55,7 +55,7 @@ def sweep(
                 seed=seed,
                 steps=steps,
             )
-            _write(workdir / "runs" / row.run, row, value, lost, every, layers and seed == 0)
+            write_run(workdir / "runs" / row.run, row, value, lost, every, layers and seed == 0)
             rows.append(read_row(row, workdir / "runs", METRIC))
         edge = ("optim.lr",) if place == 1 and depth == min(depths) else ()
         choices.append(
@@ -99,7 +99,8 @@ def _config(
     }
 
 
-def _write(folder: Path, row: Row, value: float, lost: bool, every: int, layers: bool) -> None:
+def write_run(folder: Path, row: Row, value: float, lost: bool, every: int, layers: bool) -> None:
+    """A folder as a run leaves it that ends at `value`, or is lost half-way."""
     folder.mkdir(parents=True, exist_ok=True)
     last = row.steps // 2 if lost else row.steps
     draw = random.Random(row.run)

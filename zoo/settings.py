@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections.abc
 import dataclasses
+import functools
 import numbers
 import types
 from collections.abc import Iterator, Mapping
@@ -28,7 +29,8 @@ def check_types(config: Any, prefix: str = "") -> None:
     Raises:
         ConfigError: naming the field, its value and what is accepted.
     """
-    hints = get_type_hints(type(config))
+    kind: Any = type(config)
+    hints = _hints(kind)
     for field in dataclasses.fields(config):
         value, hint = getattr(config, field.name), hints[field.name]
         name = f"{prefix}{field.name}"
@@ -36,6 +38,12 @@ def check_types(config: Any, prefix: str = "") -> None:
             raise ConfigError(_refusal(name, value, hint))
         if dataclasses.is_dataclass(hint):
             check_types(value, f"{name}.")
+
+
+@functools.cache
+def _hints(kind: type) -> dict[str, Any]:
+    """Annotations are text until somebody compiles them, which takes longer than the checks."""
+    return get_type_hints(kind)
 
 
 def at_least(name: str, value: int | None, least: int) -> None:

@@ -126,7 +126,7 @@ def make_spec(
     """
     first = run.seed + place + (_TUNING_SEEDS if phase == "tuning" else 0)
     own = 1_000_000 * (zlib.crc32(cell.variant.encode()) % 4000)
-    made = with_setting(shortened(run, share), setting)
+    made = _settled(shortened(run, share), tuple(setting.items()))
     made = dataclasses.replace(made, seed=(first + own) % 2**32, data_seed=first)
     name = _folder(cell, setting, made, place)
     made = dataclasses.replace(made, workdir=str(config.workdir / "runs" / name))
@@ -150,6 +150,11 @@ def shortened(run: TrainConfig, share: float) -> TrainConfig:
     if warmup is not None:
         optim = dataclasses.replace(optim, warmup=round(warmup * share))
     return dataclasses.replace(run, steps=max(1, round(run.steps * share)), optim=optim)
+
+
+@functools.lru_cache(maxsize=10_000)
+def _settled(run: TrainConfig, items: tuple[tuple[str, Any], ...]) -> TrainConfig:
+    return with_setting(run, dict(items))
 
 
 def with_setting(run: TrainConfig, setting: Setting) -> TrainConfig:

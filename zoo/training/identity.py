@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 from collections.abc import Collection
 
+from zoo.models.config import ModelConfig
 from zoo.models.resolve import place
 from zoo.settings import flatten
-from zoo.training.config import TrainConfig, resolve_run
+from zoo.training.config import TrainConfig, resolve_optim
+from zoo.variants.registry import get_variant
 
 
 def identity(config: TrainConfig, *, ignore: Collection[str] = ("workdir",)) -> str:
@@ -27,6 +30,13 @@ def identity(config: TrainConfig, *, ignore: Collection[str] = ("workdir",)) -> 
     asked = {key: value for key, value in flatten(config).items() if value != default[key]}
     for name in ignore:
         asked.pop(name, None)
-    optim = flatten(resolve_run(config).optim)
-    record = [asked, optim, place(config.model).to_json()]
+    recipe = get_variant(config.model.variant).recipe
+    optim = flatten(resolve_optim(config.optim, recipe, config.steps)[0])
+    record = [asked, optim, json.loads(_placement(config.model))]
     return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()[:12]
+
+
+@functools.lru_cache(maxsize=256)
+def _placement(model: ModelConfig) -> str:
+    """As JSON; runs of a comparison differ in much else."""
+    return json.dumps(place(model).to_json())
