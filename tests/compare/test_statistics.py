@@ -248,7 +248,7 @@ def test_where_higher_is_better_everything_is_mirrored() -> None:
 
 def test_hedges_correction_is_near_its_short_form() -> None:
     for df in (4, 10, 30):
-        assert hedges(df) == pytest.approx(1 - 3 / (4 * df - 1), rel=0.01)
+        assert float(hedges(np.array(df))) == pytest.approx(1 - 3 / (4 * df - 1), rel=0.01)
 
 
 # -- failures ----------------------------------------------------------------------------------

@@ -22,8 +22,8 @@ Seeds are no blocks. Variants share the order of the data, and what that does to
 cancels in their differences; leaving it in the variances makes intervals too wide at worst, while
 taking it out costs `seeds - 1` degrees of freedom a condition (half of them for two variants).
 
-The numbers in 1 and 4 were chosen by simulation; `scripts/statistics.py` measures what they do and
-writes docs/statistics.md.
+The numbers in 1 and 4 were chosen by simulation; `scripts/false_alarms.py` measures what they do,
+and docs/statistics.md says it.
 """
 
 from __future__ import annotations
@@ -54,24 +54,54 @@ class Spread:
     """What is known of the cells' variances; leading axes of the arrays are sweeps.
 
     Attributes:
-        variance: moderated, of one run [..., conditions, variants]; NaN where it is unknown.
-        df: degrees of freedom of the same [..., conditions, variants].
-        own: degrees of freedom of the cells' own variances [conditions, variants].
+        sample: variance of the cells' own runs [..., conditions, variants]; NaN where unknown.
+        own: degrees of freedom of the same [conditions, variants].
+        expected: the variance that condition and variant lead one to expect, of the same shape.
         level: the usual variance of a run in each condition [..., conditions].
         alike: Bartlett's p for equal variances within conditions [...].
-        share: of the permitted error that is spent [...].
     """
 
-    variance: Array
-    df: Array
+    sample: Array
     own: Array
+    expected: Array
     level: Array
     alike: Array
-    share: Array
+
+    @property
+    def likeness(self) -> Array:
+        """How alike the spreads look, 0 to 1 [...]."""
+        return np.minimum(1.0, GAIN * self.alike)
+
+    @property
+    def share(self) -> Array:
+        """Of the permitted error, what is spent [...]."""
+        return np.maximum(SHARE, self.likeness)
+
+    def moderated(self, prior: Array) -> tuple[Array, Array]:
+        """(variance of a run, its degrees of freedom), `prior` of them for what is expected."""
+        weight = prior[..., None, None]
+        df = weight + self.own
+        with np.errstate(invalid="ignore"):
+            return (weight * self.expected + self.own * self.sample) / df, df
+
+    @property
+    def variance(self) -> Array:
+        """Moderated, for differences [..., conditions, variants]."""
+        return self.moderated(self.prior)[0]
+
+    @property
+    def df(self) -> Array:
+        """Degrees of freedom of the same."""
+        return self.prior[..., None, None] + self.own
+
+    @property
+    def prior(self) -> Array:
+        """Degrees of freedom that what is expected counts for in differences [...]."""
+        return PRIOR[0] + (PRIOR[1] - PRIOR[0]) * self.likeness
 
 
-def moderate(variance: Array, own: Array) -> Spread:
-    """Each cell's variance drawn towards what its condition and its variant lead one to expect.
+def measure(variance: Array, own: Array) -> Spread:
+    """What the sample variances say of each cell, and of what to expect of it.
 
     Args:
         variance: sample variances [..., conditions, variants]; whatever where `own` is 0.
@@ -95,16 +125,12 @@ def moderate(variance: Array, own: Array) -> Spread:
         factor = ratio.sum(-2) / np.where(usable, weight, 0.0).sum(-2)  # [..., variants]
         expected = level[..., None] * np.fmax(factor, 1.0)[..., None, :]
         alike = _bartlett(np.where(usable, filled, 1.0), np.where(usable, weight, 0.0))
-        likeness = np.minimum(1.0, GAIN * alike)
-        prior = (PRIOR[0] + (PRIOR[1] - PRIOR[0]) * likeness)[..., None, None]
-        moderated = (prior * expected + weight * filled) / (prior + weight)
     return Spread(
-        variance=np.where(usable, moderated, np.nan),
-        df=prior + weight,
+        sample=np.where(usable, filled, np.nan),
         own=weight,
+        expected=expected,
         level=np.where(mean > 0, level, np.nan),
         alike=alike,
-        share=np.maximum(SHARE, likeness),
     )
 
 
@@ -124,25 +150,33 @@ def _bartlett(variance: Array, df: Array) -> Array:
 
 @dataclasses.dataclass(frozen=True)
 class Contrast:
-    """A difference of two variants in a family: its standard error and degrees of freedom."""
+    """Differences of variants: standard errors, degrees of freedom, the spread of a run [...]."""
 
     error: Array
     df: Array
+    sigma: Array
 
 
-def contrast(spread: Spread, runs: Array, a: int, b: int, conditions: Array) -> Contrast:
-    """Of variants `a` and `b`, of the mean over these conditions (Welch and Satterthwaite).
+def contrast(spread: Spread, runs: Array, a: Array, b: Array, conditions: Array) -> Contrast:
+    """Of variants a and b, of the mean over some conditions (Welch and Satterthwaite).
 
     Args:
         runs: finished runs [conditions, variants].
-        conditions: indices, each with a known variance of both cells.
+        a, b: indices of variants [pairs], which become the last axis.
+        conditions: indices, in all of which the spreads of these variants are known.
     """
-    at = (..., conditions[:, None], np.array([a, b]))
-    part = spread.variance[at] / runs[at] / len(conditions) ** 2
-    variance = part.sum((-2, -1))
-    df = variance**2 / (part**2 / spread.df[at]).sum((-2, -1))
-    # what all cells know together is the most that can be known
-    return Contrast(np.sqrt(variance), np.minimum(df, spread.own[conditions].sum()))
+    known, df = (of[..., conditions, :] for of in (spread.variance, spread.df))
+    part = known / np.maximum(runs[conditions], 1) / len(conditions) ** 2
+    mean, doubt = part.sum(-2), (part**2 / df).sum(-2)
+    variance = mean[..., a] + mean[..., b]
+    freedom = variance**2 / (doubt[..., a] + doubt[..., b])
+    run = known.mean(-2)
+    return Contrast(
+        error=np.sqrt(variance),
+        # what all cells know together is the most that can be known
+        df=np.minimum(freedom, spread.own[conditions].sum()),
+        sigma=np.sqrt((run[..., a] + run[..., b]) / 2),
+    )
 
 
 def half_width(found: Contrast, share: Array, *, level: float, variants: int) -> Array:
@@ -151,9 +185,25 @@ def half_width(found: Contrast, share: Array, *, level: float, variants: int) ->
 
 
 def p_value(difference: Array, found: Contrast, share: Array, *, variants: int) -> Array:
-    """Of the family; below `level` just where the interval of `half_width` leaves out 0."""
+    """Of a family; below its `level` just where the interval of `half_width` leaves out 0."""
     ratio = np.abs(difference) / found.error * np.sqrt(2)
     return np.minimum(1.0, range_tail(ratio, variants, found.df) / share)
+
+
+def cell_half_width(spread: Spread, runs: Array, *, confidence: float) -> Array:
+    """Of the interval of each cell's mean by itself [..., conditions, variants]; NaN if unknown.
+
+    Where spreads differ, an erratic cell cannot lean on others, and a cell whose few runs happen
+    to lie close should not stand alone: the wider of both is taken. Alone means that what is
+    expected counts for 4 degrees of freedom where spreads look alike, and goes to none.
+    """
+    halves = []
+    for prior in (spread.prior, PRIOR[1] * spread.likeness):
+        variance, df = spread.moderated(prior)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            error = np.sqrt(variance / runs)
+        halves.append(-special.stdtrit(df, (1 - confidence) / 2) * error)
+    return np.maximum(*halves)
 
 
 def families(conditions: int, *, failures: bool = False) -> int:
@@ -202,10 +252,11 @@ def _detectable(
 ) -> float:
     draws, df = 2000, seeds - 1
     variance = np.random.default_rng(0).chisquare(df, (draws, conditions, variants)) / df
-    spread = moderate(variance, np.full((conditions, variants), df))
+    spread = measure(variance, np.full((conditions, variants), df))
     where = np.arange(conditions if overall else 1)
-    found = contrast(spread, np.full((conditions, variants), seeds), 0, 1, where)
-    half = half_width(found, spread.share, level=level, variants=variants)
+    runs = np.full((conditions, variants), seeds)
+    found = contrast(spread, runs, np.array([0]), np.array([1]), where)
+    half = half_width(found, spread.share[:, None], level=level, variants=variants)
     error = np.sqrt(2 / seeds / len(where))
     low, high = 0.0, float(half.max()) + 10 * error
     for _ in range(50):
@@ -219,7 +270,7 @@ def _detectable(
 # scipy.stats.studentized_range takes tens of milliseconds a number, and an analysis needs hundreds.
 
 
-def range_tail(q: Array, groups: int, df: Array) -> Array:
+def range_tail(q: Array | float, groups: int, df: Array | float) -> Array:
     """P(range of `groups` standard normals / independent root of χ²/df > q), to about 1e-6.
 
     Args:
@@ -235,7 +286,7 @@ def range_tail(q: Array, groups: int, df: Array) -> Array:
     return (tail * weights).sum(-1)
 
 
-def range_quantile(tail: Array, groups: int, df: Array) -> Array:
+def range_quantile(tail: Array | float, groups: int, df: Array | float) -> Array:
     """The q whose `range_tail` is `tail`."""
     tail, df = np.broadcast_arrays(np.asarray(tail, float), np.asarray(df, float))
     ratio, weights = _chi(df)

@@ -16,7 +16,6 @@ import functools
 import math
 from collections.abc import Iterable, Sequence
 from itertools import combinations
-from typing import Any
 
 import numpy as np
 from scipy import special
@@ -25,13 +24,13 @@ from zoo.compare.analysis import Analysis, Cell, Pair, Rank, Score, Verdict
 from zoo.compare.failures import fails_more, failure_p, tests_of_failures
 from zoo.compare.intervals import (
     Array,
-    Contrast,
     Spread,
+    cell_half_width,
     contrast,
     detectable,
     families,
     half_width,
-    moderate,
+    measure,
     p_value,
 )
 from zoo.errors import ConfigError, DataError
@@ -66,7 +65,9 @@ class _Grid:
 
     @functools.cached_property
     def tests(self) -> int:
-        """How many tests of failures share their family's part of what may go wrong."""
+        """How many tests of failures share their family's part of what may go wrong; 0: none."""
+        if not self.failed.any():
+            return 0
         return tests_of_failures(self.runs, self.failed, level=self.share)
 
 
@@ -142,7 +143,7 @@ def _grid(scores: list[Score], sign: float, confidence: float, smallest: float) 
         runs,
         failed,
         mean,
-        moderate(variance, runs - 1),
+        measure(variance, runs - 1),
         sign,
         confidence,
         smallest,
@@ -151,10 +152,7 @@ def _grid(scores: list[Score], sign: float, confidence: float, smallest: float) 
 
 def _cells(grid: _Grid) -> dict[tuple[str, str], Cell]:
     found = {}
-    with np.errstate(invalid="ignore", divide="ignore"):
-        half = -special.stdtrit(grid.spread.df, (1 - grid.confidence) / 2) * np.sqrt(
-            grid.spread.variance / grid.runs
-        )
+    half = cell_half_width(grid.spread, grid.runs, confidence=grid.confidence)
     for i, variant in enumerate(grid.variants):
         for c, condition in enumerate(grid.conditions):
             if not grid.runs[c, i] + grid.failed[c, i]:
@@ -176,98 +174,107 @@ class _Question:
 
     a: int
     b: int
-    where: Array
+    where: tuple[int, ...]
     condition: str | None
-    measured: Array
+    measured: tuple[int, ...]
 
 
 def _questions(grid: _Grid) -> list[_Question]:
-    places = [(np.array([c]), name) for c, name in enumerate(grid.conditions)]
-    every = [*places, (np.arange(len(grid.conditions)), None)]
-    known, ran = np.isfinite(grid.spread.variance), grid.runs + grid.failed > 0
+    every: list[tuple[tuple[int, ...], str | None]] = [
+        ((c,), name) for c, name in enumerate(grid.conditions)
+    ]
+    every.append((tuple(range(len(grid.conditions))), None))
+    known = np.isfinite(grid.spread.variance).tolist()
+    ran = (grid.runs + grid.failed > 0).tolist()
     return [
-        _Question(a, b, where, name, where[known[where, a] & known[where, b]])
+        _Question(a, b, where, name, tuple(c for c in where if known[c][a] and known[c][b]))
         for where, name in every
         for a, b in combinations(range(len(grid.variants)), 2)
-        if ran[where, a].any() and ran[where, b].any()
+        if any(ran[c][a] for c in where) and any(ran[c][b] for c in where)
     ]
 
 
 def _pairs(grid: _Grid) -> list[Pair]:
     """All pairs under each condition, then over all of them."""
     questions = _questions(grid)
-    asked = [question for question in questions if question.measured.size]
-    found = [contrast(grid.spread, grid.runs, q.a, q.b, q.measured) for q in asked]
-    # in one go: the studentised range is most of the work
-    contrasts = Contrast(np.array([f.error for f in found]), np.array([f.df for f in found]))
-    differences = np.array([_difference(grid, q, q.measured) for q in asked])
-    options: dict[str, Any] = {"variants": len(grid.variants)}
-    share = grid.spread.share
-    half = half_width(contrasts, share, level=grid.share, **options)
-    p = p_value(differences, contrasts, share, **options)
-    numbers = iter(zip(contrasts.error, contrasts.df, half, p, strict=True))
+    alike: dict[tuple[int, ...], list[int]] = {}
+    for place, question in enumerate(questions):
+        alike.setdefault(question.measured, []).append(place)
+    found: dict[int, Pair] = {}
+    for measured, places in alike.items():
+        group = [questions[place] for place in places]
+        made = _measured(grid, group, np.array(measured)) if measured else _unmeasured(grid, group)
+        found.update(zip(places, made, strict=True))
+    return [_with_failures(grid, q, found[place]) for place, q in enumerate(questions)]
+
+
+def _measured(grid: _Grid, questions: list[_Question], measured: Array) -> list[Pair]:
+    """By scores alone, where both have a known spread under the same conditions."""
+    a, b = (np.array([getattr(q, side) for q in questions]) for side in ("a", "b"))
+    count = len(grid.variants)
+    found = contrast(grid.spread, grid.runs, a, b, measured)
+    mean = grid.mean[measured].mean(0)
+    difference = mean[a] - mean[b]
+    half = half_width(found, grid.spread.share, level=grid.share, variants=count)
+    # p of a family, corrected for how many there are
+    p = p_value(difference, found, grid.spread.share, variants=count)
+    p = np.minimum(1.0, p / grid.share * (1 - grid.confidence))
+    numbers = (
+        difference,
+        difference - half,
+        difference + half,
+        p,
+        difference / found.sigma * hedges(found.df),
+        half + special.ndtri(POWER) * found.error,
+    )
     return [
-        _measured_pair(grid, question, *next(numbers))
-        if question.measured.size
-        else _unmeasured_pair(grid, question)
-        for question in questions
-    ]
-
-
-def _difference(grid: _Grid, question: _Question, where: Array) -> float:
-    return float((grid.mean[where, question.a] - grid.mean[where, question.b]).mean())
-
-
-def _measured_pair(
-    grid: _Grid, question: _Question, error: float, df: float, half: float, p: float
-) -> Pair:
-    a, b, measured = question.a, question.b, question.measured
-    difference = _difference(grid, question, measured)
-    low, high = float(difference - half), float(difference + half)
-    variance = grid.spread.variance[measured]
-    sigma = math.sqrt((variance[:, a] + variance[:, b]).mean() / 2)
-    return _with_failures(
-        grid,
-        question,
         Pair(
-            grid.variants[a],
-            grid.variants[b],
+            grid.variants[question.a],
+            grid.variants[question.b],
             question.condition,
             difference=difference,
             low=low,
             high=high,
-            p=min(1.0, float(p) / grid.share * (1 - grid.confidence)),
-            effect=difference / sigma * hedges(float(df)),
+            p=p,
+            effect=effect,
             verdict=_judge(grid, low, high),
-            detectable=float(half + special.ndtri(POWER) * error),
-        ),
-    )
+            detectable=shown,
+        )
+        for question, difference, low, high, p, effect, shown in zip(
+            questions, *(column.tolist() for column in numbers), strict=True
+        )
+    ]
 
 
-def _unmeasured_pair(grid: _Grid, question: _Question) -> Pair:
+def _unmeasured(grid: _Grid, questions: list[_Question]) -> list[Pair]:
     """Without two runs of each that differ, nothing says what chance would do."""
-    a, b, where = question.a, question.b, question.where
-    least = np.minimum(grid.runs[where, a], grid.runs[where, b])
-    if (least == 0).all():
-        reason = "there is no condition that both finished"
-    elif (least < 2).all():
-        reason = "one of them finished fewer than two runs: nothing tells what chance would do"
-    else:
-        reason = "all seeds gave the same score: nothing tells what chance would do"
-    both = where[least > 0]
-    pair = Pair(
-        grid.variants[a],
-        grid.variants[b],
-        question.condition,
-        difference=_difference(grid, question, both) if both.size else None,
-        low=None,
-        high=None,
-        p=None,
-        effect=None,
-        verdict="no verdict",
-        reason=reason,
-    )
-    return _with_failures(grid, question, pair)
+    found = []
+    for question in questions:
+        a, b, where = question.a, question.b, np.array(question.where)
+        least = np.minimum(grid.runs[where, a], grid.runs[where, b])
+        if (least == 0).all():
+            reason = "there is no condition that both finished"
+        elif (least < 2).all():
+            reason = "one of them finished fewer than two runs: nothing tells what chance would do"
+        else:
+            reason = "all seeds gave the same score: nothing tells what chance would do"
+        both = where[least > 0]
+        apart = grid.mean[both, a] - grid.mean[both, b]
+        found.append(
+            Pair(
+                grid.variants[a],
+                grid.variants[b],
+                question.condition,
+                difference=float(apart.mean()) if both.size else None,
+                low=None,
+                high=None,
+                p=None,
+                effect=None,
+                verdict="no verdict",
+                reason=reason,
+            )
+        )
+    return found
 
 
 def _judge(grid: _Grid, low: float, high: float) -> Verdict:
@@ -281,8 +288,8 @@ def _judge(grid: _Grid, low: float, high: float) -> Verdict:
 
 def _with_failures(grid: _Grid, question: _Question, pair: Pair) -> Pair:
     """What the scores say, unless one of the two failed more often."""
-    a, b, where = question.a, question.b, question.where
-    more = fails_more(grid.runs[where], grid.failed[where], a, b)
+    a, b, where = question.a, question.b, np.array(question.where)
+    more = fails_more(grid.runs[where], grid.failed[where], a, b) if grid.tests else 0
     if more == 0:
         return pair
     worse, better = (a, b) if more > 0 else (b, a)
@@ -312,12 +319,13 @@ def _number(value: float) -> float | None:
 # -- ranking and notes -------------------------------------------------------------------------
 
 
-def hedges(df: float) -> float:
-    """What a difference in estimated standard deviations is too large by (Hedges 1981, eq. 6e)."""
-    if df <= 1:
-        return 0.0
-    logs = special.gammaln(df / 2) - special.gammaln((df - 1) / 2)
-    return float(np.exp(logs) / np.sqrt(df / 2))
+def hedges(df: Array) -> Array:
+    """What an effect in estimated standard deviations is to be multiplied by (Hedges 1981).
+
+    Args:
+        df: more than 1, of the estimate.
+    """
+    return np.exp(special.gammaln(df / 2) - special.gammaln((df - 1) / 2)) / np.sqrt(df / 2)
 
 
 def _ranking(grid: _Grid, pairs: Sequence[Pair]) -> list[Rank]:
@@ -331,7 +339,7 @@ def _ranking(grid: _Grid, pairs: Sequence[Pair]) -> list[Rank]:
         for j, other in enumerate(grid.variants):
             if i == j:
                 continue
-            more = fails_more(grid.runs, grid.failed, i, j)
+            more = fails_more(grid.runs, grid.failed, i, j) if grid.tests else 0
             beaten = (
                 better.get((variant, other)) == "b better"
                 or better.get((other, variant)) == "a better"
