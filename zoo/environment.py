@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from zoo.data.config import DataConfig, cache_root
+from zoo.errors import ConfigError
 
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
 
@@ -43,6 +44,20 @@ def environment() -> dict[str, Any]:
         "data_cache": str(cache_root(DataConfig())),
         "compile_cache": config.jax_compilation_cache_dir,
     }
+
+
+def library(module: str, package: str) -> Any:
+    """A module that makes figures, imported where it is used.
+
+    Raises:
+        ConfigError: when the package is not installed.
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise ConfigError(
+            f"these figures are those of {package}, which is not there: pip install {package}"
+        ) from error
 
 
 def _version(name: str) -> str | None:

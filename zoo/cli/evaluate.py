@@ -11,6 +11,7 @@ import tyro
 from zoo.cli.flags import parse, parse_typed, value_of
 from zoo.data.config import DataConfig
 from zoo.errors import ConfigError, choices, near_matches
+from zoo.settings import at_least
 from zoo.tables import pairs
 from zoo.training.config import TrainConfig
 from zoo.training.trackers import dumps
@@ -18,7 +19,13 @@ from zoo.training.trackers import dumps
 # Flags of each kind of evaluation, beside --from, --task and --json.
 _TEXT = ("text", "window", "stride", "bos")
 _PAIRS = ("pairs",)
+_LM_EVAL = ("lm_eval", "lm_eval_path", "lm_eval_shots", "lm_eval_limit")
 SIMILARITY = "sentence_similarity"
+_NEEDED = {
+    **dict.fromkeys(_TEXT, "--text FILE"),
+    **dict.fromkeys(_PAIRS, f"--task {SIMILARITY}"),
+    **dict.fromkeys(_LM_EVAL, "--lm-eval TASKS"),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,12 +33,14 @@ class EvaluateOptions:
     """Figures of a checkpoint. Of a run's newest one on held-out text: the run's own, or another
     given by the flags under data, whose defaults are the run's; with BLEU and chrF of translations,
     F1 and Matthews' correlation of labels, and how they were made. Of any checkpoint, also of the
-    Hugging Face library, perplexity on a file, or how its sentence vectors rank pairs.
+    Hugging Face library, perplexity on a file, how its sentence vectors rank pairs, or what it
+    reaches in tasks of EleutherAI's lm-eval.
 
         zoo evaluate --from runs/a
         zoo evaluate --from runs/translation --num-beams 4
         zoo evaluate --from openai-community/gpt2 --text book.txt --window 1024 --stride 512
         zoo evaluate --from runs/a --task sentence_similarity --pairs sts.tsv
+        zoo evaluate --from runs/a --lm-eval lambada_openai,piqa
     """
 
     from_: Annotated[str, tyro.conf.arg(name="from")]
@@ -53,6 +62,15 @@ class EvaluateOptions:
     """Whether each window opens with the begin token; default: where the checkpoint has one."""
     pairs: str | None = None
     """For sentence_similarity: a tab-separated file of sentence1, sentence2, score."""
+    lm_eval: str | None = None
+    """Tasks of lm-eval, with commas between them; its data comes from the Hub unless a task says
+    otherwise."""
+    lm_eval_path: str | None = None
+    """A folder of lm-eval task files of your own (YAML)."""
+    lm_eval_shots: int | None = None
+    """Solved examples in front of each question; default: as each task says."""
+    lm_eval_limit: int | None = None
+    """Examples of each task, from its beginning; default: all."""
     json: bool = False
     """Print JSON."""
     data: DataConfig = dataclasses.field(default_factory=DataConfig)
@@ -69,6 +87,8 @@ def run(args: Sequence[str]) -> int:
     if base is not None:
         defaults = EvaluateOptions(folder, task=base.task, data=base.data)
     options, typed = parse_typed(EvaluateOptions, args, command="evaluate", default=defaults)
+    if options.lm_eval is not None:
+        return _lm_eval(options, typed - {"from", "json"})
     figures = _figures(options, typed - {"from", "task", "json"}, base)
     print(dumps(figures, indent=2) if options.json else pairs(figures))
     return 0
@@ -82,6 +102,26 @@ def _config(folder: str) -> TrainConfig | None:
 
     local = locate(folder)
     return from_dict(read_config(local)) if is_workdir(read_json(local / "config.json")) else None
+
+
+def _lm_eval(options: EvaluateOptions, typed: Collection[str]) -> int:
+    """Prints lm-eval's own table."""
+    _only(typed, _LM_EVAL, "--lm-eval")
+    for name in ("lm_eval_limit", "lm_eval_shots"):
+        at_least(name, getattr(options, name), 1 if name == "lm_eval_limit" else 0)
+    from zoo.evaluation.lm_eval import as_table, evaluate_tasks
+
+    found = evaluate_tasks(
+        options.from_,
+        [name.strip() for name in str(options.lm_eval).split(",")],
+        folder=options.lm_eval_path,
+        shots=options.lm_eval_shots,
+        limit=options.lm_eval_limit,
+    )
+    print(
+        dumps(found, indent=2) if options.json else f"{as_table(found)}\n{pairs(found['protocol'])}"
+    )
+    return 0
 
 
 def _figures(
@@ -108,7 +148,7 @@ def _figures(
     if base is None:
         raise ConfigError(
             f"{options.from_} is no workdir of zoo train, so it has no held-out text of its own; "
-            f"give --text FILE, or --task {SIMILARITY} --pairs FILE.tsv"
+            f"give --text FILE, --lm-eval TASKS, or --task {SIMILARITY} --pairs FILE.tsv"
         )
     return _of_run(options, typed, base)
 
@@ -117,10 +157,10 @@ def _of_run(options: EvaluateOptions, typed: Collection[str], base: TrainConfig)
     from zoo.tasks import TASKS
     from zoo.training.evaluate import evaluate_workdir
 
-    unused = [name for name in (*_TEXT, *_PAIRS) if name in typed]
+    unused = [name for name in _NEEDED if name in typed]
     if unused:
-        needed = f"--task {SIMILARITY}" if unused[0] in _PAIRS else "--text FILE"
-        raise ConfigError(f"--{unused[0]} has no effect without {needed}")
+        flag = unused[0].replace("_", "-")
+        raise ConfigError(f"--{flag} has no effect without {_NEEDED[unused[0]]}")
     if options.task not in TASKS:
         accepted = [*TASKS, SIMILARITY]
         hint = near_matches(options.task, accepted)

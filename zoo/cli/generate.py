@@ -12,12 +12,7 @@ from zoo.cli.flags import parse
 from zoo.errors import ConfigError
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
-    import numpy as np
-
     from zoo.data.tokenizers import Tokenizer
-    from zoo.models.tower import Transformer
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,13 +63,15 @@ def run(args: Sequence[str]) -> int:
     from zoo.decoding import Sampling, generate
     from zoo.hf.files import locate
     from zoo.hf.pretrained import load_pretrained
+    from zoo.training.prompts import prompts_of
 
     folder = locate(options.from_)
     model, tokenizer = load_pretrained(folder), load_tokenizer(folder)
-    prompt, ends = _prompt(folder, model, tokenizer, options.prompt)
+    prompts = prompts_of(folder, model, tokenizer)
+    prompt = prompts.encode(options.prompt.encode("utf-8", "surrogateescape"))
     shared = {field.name for field in dataclasses.fields(Sampling)} & vars(options).keys()
     pairs = model.config.architecture == "encoder_decoder"
-    printer = _Printer(tokenizer, ends, [] if pairs else prompt.tolist())
+    printer = _Printer(tokenizer, prompts.ends, [] if pairs else prompt.tolist())
     streams = options.num_beams == 1
     written = generate(
         model,
@@ -82,46 +79,12 @@ def run(args: Sequence[str]) -> int:
         max_new_tokens=options.max_new_tokens,
         temperature=options.temperature,
         key=jax.random.key(options.seed),
-        eos_id=ends,
+        eos_id=prompts.ends,
         sampling=Sampling(**{name: getattr(options, name) for name in shared}),
         on_tokens=(lambda new: printer.add(new.tolist())) if streams else None,
     )
     printer.finish(np.asarray(written)[0, 1 if pairs else len(prompt) :].tolist())
     return 0
-
-
-def _prompt(
-    folder: Path, model: Transformer, tokenizer: Tokenizer, text: str
-) -> tuple[np.ndarray, tuple[int, ...]]:
-    """The prompt's tokens, and those that end what follows."""
-    import numpy as np
-
-    from zoo.checkpoints.pretrained import read_config
-    from zoo.data.tokenizers import vocabulary
-    from zoo.decoding import Sampling
-    from zoo.decoding.defaults import with_defaults
-    from zoo.hf import own
-    from zoo.hf.files import is_workdir, read_json
-    from zoo.tasks import TASKS
-    from zoo.training.config import from_dict
-
-    tokens = tokenizer.encode(text.encode("utf-8", "surrogateescape"))
-    pairs, config = (
-        model.config.architecture == "encoder_decoder",
-        read_json(folder / "config.json"),
-    )
-    _, ends = with_defaults(Sampling(), model, begin=1)
-    if is_workdir(config):
-        end = tokenizer.eos_id
-        if pairs:
-            end = vocabulary(tokenizer, TASKS[from_dict(read_config(folder)).task].needs).end
-        ends = () if end is None else (end,)
-    if is_workdir(config) or config.get("model_type") == own.MODEL_TYPE:
-        # As in training: a source has the end token, a prompt has none.
-        return np.asarray([*tokens, *(ends[:1] if pairs else ())], np.int32), ends
-    # What a tokenizer puts behind a text would end it for a decoder.
-    before, after = tokenizer.frame
-    return np.asarray([*before, *tokens, *(after if pairs else ())], np.int32), ends
 
 
 class _Printer:

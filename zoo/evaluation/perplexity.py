@@ -96,7 +96,7 @@ def evaluate_text(
         figures = _masked(model, tokenizer, text, window, stride, mask_id, framed=bos is not False)
         return figures | {"text": str(file)}
     _check_model(model.config)
-    begin = _begin(folder, tokenizer, bos)
+    begin = begin_token(folder, tokenizer, bos)
     window = min(_LONGEST_WINDOW, model.config.sizes().max_length) if window is None else window
     stride = max(1, window // 2) if stride is None else stride
     ids = tokenizer.encode(text)
@@ -223,7 +223,7 @@ def _read(file: Path, tokenizer: Tokenizer) -> bytes:
     return text
 
 
-def _begin(folder: Path, tokenizer: Tokenizer, wanted: bool | None) -> int | None:
+def begin_token(folder: Path, tokenizer: Tokenizer, wanted: bool | None = None) -> int | None:
     """The begin token of a checkpoint, unless it is not wanted or there is none."""
     if wanted is False:
         return None

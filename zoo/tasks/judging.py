@@ -20,13 +20,13 @@ from zoo.data.examples import ExampleData
 from zoo.data.tokenizers import Frame
 from zoo.decoding import Sampling, generate
 from zoo.decoding.weights import Structure, split
-from zoo.errors import ConfigError
+from zoo.environment import library
 from zoo.models.tower import Transformer
 from zoo.tasks.base import Batch, Judge, Judgement
 
 # Tokens that a text may be longer than its source (1706.03762, section 6.1).
 LONGER = 50
-# Sources are padded to a power of two from here on: a few lengths are a few compilations.
+# Texts are padded to a power of two from here on: a few lengths are a few compilations.
 SHORTEST = 32
 
 
@@ -46,7 +46,7 @@ def judge_labels(
     def judge(
         model: Transformer, data: Data, *, max_batches: int | None, num_beams: int = 1
     ) -> Judgement:
-        measures = _library("sklearn.metrics", "scikit-learn")
+        measures = library("sklearn.metrics", "scikit-learn")
         structure, leaves = split(model)
         true, said = [], []
         for rows in data.eval_batches(max_batches=max_batches):
@@ -97,7 +97,7 @@ def judge_targets(
     def judge(
         model: Transformer, data: Data, *, max_batches: int | None, num_beams: int = 1
     ) -> Judgement:
-        scores = _library("sacrebleu", "sacrebleu")
+        scores = library("sacrebleu", "sacrebleu")
         assert isinstance(data, ExampleData)
         rows = data.eval_rows(max_batches=max_batches)
         sampling = Sampling(num_beams=num_beams, length_penalty=1.0 if num_beams > 1 else None)
@@ -134,8 +134,7 @@ def _written(
         group = order[start : start + size]
         filled = np.pad(group, (0, size - len(group)), mode="edge")
         made = batch(data.read_rows("validation", rows[filled]), data.spec)
-        longest = int(made["attention_mask"].sum(axis=1).max())
-        width = min(max(SHORTEST, 1 << (longest - 1).bit_length()), data.config.length)
+        width = room(int(made["attention_mask"].sum(axis=1).max()), data.config.length)
         tokens = generate(
             model,
             jnp.asarray(made["inputs"][:, :width]),
@@ -149,6 +148,11 @@ def _written(
     return texts
 
 
+def room(size: int, most: int) -> int:
+    """Tokens that texts of `size` and less are padded to, `most` or less."""
+    return min(max(SHORTEST, 1 << (size - 1).bit_length()), most)
+
+
 def _most(model: Transformer, data: ExampleData) -> int:
     """Tokens of the longest text: what targets are cut to, and what the model has positions for
     behind its start token."""
@@ -160,12 +164,3 @@ def _text(data: ExampleData, frame: Frame, tokens: np.ndarray) -> str:
     ends = np.flatnonzero(np.isin(tokens, frame[1][:1]))
     kept = tokens[: ends[0]] if len(ends) else tokens
     return data.tokenizer.decode(kept[~np.isin(kept, data.spec.vocabulary.special)])
-
-
-def _library(module: str, package: str) -> Any:
-    try:
-        return importlib.import_module(module)
-    except ImportError as error:
-        raise ConfigError(
-            f"these figures are those of {package}, which is not there: pip install {package}"
-        ) from error
