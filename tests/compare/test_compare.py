@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import dataclasses
 import json
@@ -259,6 +260,49 @@ def test_two_shards_one_killed_and_restarted_make_every_run_once(comparing: Comp
     assert len(made.rows) == 6
     ends = Counter(entry["run"] for entry in log_of(config.workdir) if entry["event"] == "end")
     assert ends == {row.run: 1 for row in made.rows}
+
+
+def _workers(workdir: Path) -> list[str]:
+    """Processes of a comparison that work in its folder."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            words = path.read_bytes().decode().split("\0")
+            if "zoo.compare.worker" in words and str(workdir) in words:
+                found.append(path.parent.name)
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="looks at processes in /proc")
+def test_a_killed_comparison_leaves_no_worker_behind_and_goes_on(comparing: Comparing) -> None:
+    config = comparing(
+        variants=("pre_norm",),
+        space={},
+        workers=2,
+        run={"steps": 400, "checkpoint.every": 10, "eval_every": 400},
+    )
+    script = "import sys, json; from zoo.compare.compare import compare; "
+    script += (
+        "from zoo.compare.config import from_json; compare(from_json(json.loads(sys.argv[1])))"
+    )
+    command = [sys.executable, "-c", script, json.dumps(config.to_json())]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while not list(config.workdir.glob("runs/*/checkpoints/[0-9]*")):
+        assert time.monotonic() < deadline
+        assert process.poll() is None
+        time.sleep(0.1)
+    assert _workers(config.workdir)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    while _workers(config.workdir):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert [row.status for row in comparison(config).rows] == ["finished"] * 2
 
 
 def test_matching_gives_equal_flops_or_parameters(comparing: Comparing) -> None:
