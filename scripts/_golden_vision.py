@@ -1,4 +1,5 @@
-"""Vision encoders of transformers: ViT, which is pre-norm, and DINOv2, which has LayerScale."""
+"""Vision encoders of transformers: ViT, which is pre-norm, DINOv2, which has LayerScale, and Swin
+V2, which has norms on its branches and stages of windows."""
 
 from __future__ import annotations
 
@@ -150,4 +151,93 @@ def dino_v2() -> Golden:
     return _golden("layer_scale", model, model.encoder.layer, sublayers, outputs, images, **config)
 
 
-MAKERS: dict[str, Maker] = {"pre_norm_vit": vit, "layer_scale_dino_v2": dino_v2}
+def swin_v2() -> Golden:
+    """Two stages: a layer whose windows stand still and one whose windows are moved, then one."""
+    from transformers import Swinv2Config, Swinv2ForImageClassification
+
+    settings = _settings() | {"patch_size": 3, "num_labels": LABELS}
+    for name in ("hidden_size", "num_hidden_layers", "num_attention_heads"):
+        del settings[name]
+    stages = {"embed_dim": D_MODEL // 2, "depths": [2, 1], "num_heads": [2, 2], "window_size": 2}
+    model = Swinv2ForImageClassification(Swinv2Config(**settings, **stages, mlp_ratio=2.0))
+    randomise(model)
+    images, body = _images(), model.swinv2
+
+    def sublayers(layer: Any) -> list[Tree]:
+        own, made = layer.attention.self, layer.attention.self.continuous_position_bias_mlp
+        attended = attention(own.query, own.key, own.value, layer.attention.output.dense)
+        attended["score_scale"] = single(own.logit_scale)[:, 0, 0]
+        return [
+            {
+                "branch": {
+                    "attention": attended,
+                    "relative": {"hidden": linear(made[0]), "out": linear(made[2])},
+                },
+                "residual": {"norm_branch": norm(layer.layernorm_before)},
+            },
+            {
+                "branch": {
+                    "w1": linear(layer.intermediate.dense),
+                    "w2": linear(layer.output.dense),
+                },
+                "residual": {"norm_branch": norm(layer.layernorm_after)},
+            },
+        ]
+
+    def stack(stage: Any) -> Tree:
+        # Layers with the same weights and other windows: a block each.
+        apart = [blocks([sublayers(layer)])["blocks"]["0"] for layer in stage.blocks]
+        return {"blocks": {str(index): block for index, block in enumerate(apart)}}
+
+    first, second = body.encoder.layers
+    projection = body.embeddings.patch_embeddings.projection
+    patches = single(projection.weight).transpose(2, 3, 1, 0).reshape(-1, D_MODEL // 2)
+    # Theirs goes down the columns of four tokens, ours along the rows.
+    down = single(first.downsample.reduction.weight).T.reshape(2, 2, D_MODEL // 2, D_MODEL)
+    pixels: Array = images.numpy().transpose(0, 2, 3, 1)
+    return Golden(
+        config={
+            "architecture": "vision",
+            "variant": "swin_v2_norm",
+            "d_model": D_MODEL // 2,
+            "d_ff": D_MODEL,
+            "num_layers": 3,
+            "num_heads": 2,
+            "stage_layers": [2, 1],
+            "stage_heads": [2, 2],
+            "window": 2,
+            "image_size": IMAGE,
+            "patch_size": 3,
+            "num_channels": CHANNELS,
+            "num_labels": LABELS,
+            "embedding_norm": True,
+            "positions": "none",
+            "pooling": "mean",
+            "attention_bias": "qvo",
+        },
+        params={
+            "stages": {
+                "0": {
+                    "embedding": {"patches": {"kernel": patches, "bias": single(projection.bias)}},
+                    "embedding_norm": norm(body.embeddings.norm),
+                    "stack": stack(first),
+                },
+                "1": {
+                    "embedding": {"patches": {"kernel": down.swapaxes(0, 1).reshape(-1, D_MODEL)}},
+                    "embedding_norm": norm(first.downsample.norm),
+                    "stack": stack(second),
+                    "final_norm": norm(body.layernorm),
+                },
+            },
+            "head": {"linear": linear(model.classifier)},
+        },
+        inputs={"pixel_values": pixels},
+        outputs={"hidden": body(images).last_hidden_state, "logits": model(images).logits},
+    )
+
+
+MAKERS: dict[str, Maker] = {
+    "pre_norm_vit": vit,
+    "layer_scale_dino_v2": dino_v2,
+    "swin_v2_norm_swin_v2": swin_v2,
+}

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from zoo.checkpoints.pretrained import model_config
 from zoo.layers import weight
 from zoo.models.config import ModelConfig
 from zoo.models.resolve import place
@@ -54,7 +55,7 @@ def load(name: str) -> Golden:
     def of(kind: str) -> Arrays:
         return {key.removeprefix(kind): arrays[key] for key in arrays if key.startswith(kind)}
 
-    config = ModelConfig(**json.loads(str(arrays["config"])))
+    config = model_config(json.loads(str(arrays["config"])), FOLDER / name, None)
     return Golden(config, of("param:"), of("input:"), of("output:"))
 
 
