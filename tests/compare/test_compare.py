@@ -213,7 +213,7 @@ def test_ten_damaged_runs_are_named_set_aside_and_made_again(
     news: list[str] = []
     compare(config, say=news.append)
     assert any("set aside" in line and runs[0].row.run in line for line in news)
-    assert (board.runs / f"{runs[0].row.run}.damaged-1").is_dir()
+    assert (folder / "damaged" / f"{runs[0].row.run}.1").is_dir()
     after = {row.run: row for row in comparison(config).rows}
     assert {name: row.test for name, row in after.items()} == {
         name: row.test for name, row in before.items()
@@ -415,10 +415,11 @@ def test_runs_that_others_have_claimed_are_left_to_them(comparing: Comparing) ->
     config = comparing(variants=("post_norm",), space={}, seeds=2)
     config.workdir.mkdir()
     board = Board(config)
-    board.runs.mkdir()
+    locks = config.workdir / "locks"
+    locks.mkdir()
     taken, free = (spec.row.run for spec in board.specs())
     seen: list[str] = []
-    with FileLock(board.runs / f"{taken}.lock"):
+    with FileLock(locks / f"{taken}.lock"):
 
         def say(line: str) -> None:
             seen.append(line)

@@ -28,8 +28,8 @@ class Plan:
         extensions: tuning runs that may come on top.
         done: results that are there, by status.
         hours: of the runs that are left, from steps timed here.
-        detectable: the smallest difference shown four times in five, in standard deviations
-            of a run.
+        detectable: the smallest difference, in the mean over all places, that is shown four
+            times in five, in standard deviations of a run.
         detectable_metric: the same in the metric, where runs that are there give their spread.
         metric: by name.
     """
@@ -68,7 +68,7 @@ class Plan:
             own = "" if self.detectable_metric is None else f", {self.detectable_metric:.3g} here"
             lines.append(
                 f"shows     differences of {self.detectable:.2g} standard deviations of a run"
-                f"{own}, four times in five"
+                f"{own} on average over all places, four times in five"
             )
         lines.append("nothing was written")
         return "\n".join(lines)
@@ -108,6 +108,7 @@ def dry_run(config: CompareConfig) -> Plan:
             seeds=config.seeds,
             variants=len(config.variants),
             conditions=len(own) // len(config.variants),
+            overall=True,
         )
     spread = found.analysis.sigma
     return Plan(

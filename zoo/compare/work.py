@@ -111,12 +111,15 @@ class Board:
         status = self.row(spec).status
         if status != "finished":
             return status in RESULTS
-        return not self.wants_layers(spec) or (self.runs / spec.row.run / LAYERS).is_file()
+        return not self.wants_layers(spec)
 
     def wants_layers(self, spec: Spec) -> bool:
-        """Whether the layers of this run are measured: the first final run of each cell."""
-        least = self.config.labelled()[spec.row.task].seed
-        return self.config.layers and spec.row.phase == "final" and spec.row.seed == least
+        """Whether the layers of a run are still to be measured: of the first final run of each
+        cell they are, where its weights are there."""
+        folder = self.runs / spec.row.run
+        first = spec.row.seed == self.config.labelled()[spec.row.task].seed
+        asked = self.config.layers and spec.row.phase == "final" and first
+        return asked and not (folder / LAYERS).is_file() and (folder / "checkpoints").is_dir()
 
     def tried_again(self, spec: Spec) -> None:
         """A run that had failed before this process began has been made again."""
@@ -163,8 +166,9 @@ def work(board: Board, say: Say, *, shard: tuple[int, int] = (1, 1)) -> None:
 
 def _take(board: Board, spec: Spec, say: Say) -> bool:
     """Make one run if nobody else is at it; whether it was made here."""
-    board.runs.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(board.runs / f"{spec.row.run}.lock")
+    locks = board.config.workdir / "locks"
+    locks.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(locks / f"{spec.row.run}.lock")
     try:
         lock.acquire(blocking=False)
     except Timeout:
@@ -183,8 +187,7 @@ def make_run(board: Board, spec: Spec, say: Say) -> None:
     folder = board.runs / spec.row.run
     row = board.row(spec)
     if row.status == "damaged":
-        aside = _set_aside(folder)
-        say(f"{row.note}; set aside as {aside.name}, made again")
+        say(f"{row.note}; set aside as {_set_aside(folder)}, made again")
         row = board.row(spec)
     if row.status not in (*RESULTS, "unscored"):
         _log(board, "start", spec)
@@ -224,8 +227,7 @@ def _trained(spec: Spec, say: Say) -> dict[str, Any]:
             write_summary(folder, summary)
             return summary
     # The folder holds another run, or no sound checkpoint: nothing of it is kept in use.
-    aside = _set_aside(folder)
-    say(f"{spec.row.run}: {refused}; set aside as {aside.name}, made again")
+    say(f"{spec.row.run}: {refused}; set aside as {_set_aside(folder)}, made again")
     folder.mkdir(parents=True)
     with _output_to(folder / "log.txt"):
         return train(spec.config)
@@ -246,9 +248,11 @@ def _output_to(path: Path) -> Iterator[None]:
 
 
 def _set_aside(folder: Path) -> Path:
-    """Rename a folder that cannot be believed; it is not deleted."""
+    """Move a run that cannot be believed to `damaged/`; it is not deleted."""
+    place = folder.parent.parent / "damaged"
+    place.mkdir(exist_ok=True)
     count = 1
-    while (aside := folder.with_name(f"{folder.name}.damaged-{count}")).exists():
+    while (aside := place / f"{folder.name}.{count}").exists():
         count += 1
     shutil.move(folder, aside)
     return aside
