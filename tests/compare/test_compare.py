@@ -28,6 +28,7 @@ from zoo.compare.plan import Spec, cells
 from zoo.compare.results import SCORES, Row, read_row
 from zoo.compare.work import Board, log_of, parse_shard
 from zoo.errors import ConfigError, DataError
+from zoo.training.config import TrainConfig
 from zoo.training.loop import train
 from zoo.training.trackers import read_metrics
 
@@ -329,6 +330,34 @@ def test_the_folder_of_a_comparison_has_its_config(whole: tuple[CompareConfig, P
         (folder / "broken.json").write_text("[]")
         with pytest.raises(ConfigError, match=word):
             load_compare_config(folder / name)
+
+
+def test_matching_time_gives_steps_by_what_was_timed_once(
+    comparing: Comparing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = comparing(match="time", variants=("pre_norm", "mhc"), run={"steps": 300})
+    timed: list[str] = []
+
+    def seconds(run: TrainConfig) -> float:
+        timed.append(run.model.variant)
+        return {"pre_norm": 0.1, "mhc": 0.3}[run.model.variant]
+
+    monkeypatch.setattr("zoo.compare.matching.seconds_per_step", seconds)
+
+    def steps() -> list[int]:
+        board = Board(config)
+        return [board.spec(cell, "final", {}, 0).config.steps for cell in board.cells]
+
+    assert steps() == [300, 100]
+    assert not config.workdir.exists()
+    config.workdir.mkdir()
+    assert steps() == [300, 100]
+    timed.clear()
+    assert steps() == [300, 100]
+    assert timed == []
+    (config.workdir / "timings.json").write_text("[]")
+    with pytest.raises(ConfigError, match=r"timings\.json"):
+        steps()
 
 
 def test_settings_survive_json(comparing: Comparing) -> None:

@@ -80,7 +80,7 @@ def dry_run(config: CompareConfig) -> Plan:
     Raises:
         ConfigError: on what cannot work.
     """
-    matcher = Matcher(dataclasses.replace(config, match=config.match))
+    matcher = Matcher(config)
     tried = points(config)
     tuned = len(tried) > 1
     rows = []
