@@ -39,6 +39,7 @@ from zoo.training.config import TrainConfig
 ROOT = Path(__file__).resolve().parents[2]
 LANGUAGES = ("python", "sh", "console", "text", "bibtex")
 _REMARK = re.compile(r"<!-- (not run|dry run): [^>]+ -->\s*\Z")
+_NEW_DESK = re.compile("<!-- new desk -->")
 
 # The most that a command of a page gets of what decides how long it takes, by field of the run.
 MOST: dict[str, int] = {
@@ -86,6 +87,17 @@ def document(page: str) -> Document:
     made = Document.parse(str(ROOT / page), *parsers)
     made.namespace.update(results=results, table=table, cell=cell)
     return made
+
+
+def parts(page: str) -> list[list[Example]]:
+    """The blocks of a page up to each `<!-- new desk -->`, behind which nothing above is needed."""
+    made = document(page)
+    places = [0, *(mark.end() for mark in _NEW_DESK.finditer(made.text)), len(made.text)]
+    examples = list(made)
+    return [
+        [example for example in examples if start <= example.start < end]
+        for start, end in itertools.pairwise(places)
+    ]
 
 
 def results(name: str) -> list[dict[str, Any]]:

@@ -62,12 +62,12 @@ def _pooled(folder: Path) -> None:
 
 
 def fill_library(folder: Path) -> Path:
-    """A tenth of the Python standard library: the first files of its packages."""
+    """A little of the Python standard library: the first files of its packages."""
     library = Path(sysconfig.get_path("stdlib"))
     for package in sorted(path.parent for path in library.glob("*/__init__.py")):
         if package.name not in ("site-packages", "test", "idlelib", "lib2to3"):
             (folder / package.name).mkdir()
-            for file in sorted(package.glob("*.py"))[:6]:
+            for file in sorted(package.glob("*.py"))[:3]:
                 shutil.copy(file, folder / package.name)
     return folder
 

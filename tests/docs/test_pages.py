@@ -13,12 +13,12 @@ from tests.docs.blocks import (
     ROOT,
     check_spelling,
     commands,
-    document,
     fences,
     help_of,
     matches,
     of_zoo,
     pages,
+    parts,
     text,
 )
 from zoo.cli import COMMANDS
@@ -26,13 +26,17 @@ from zoo.cli import COMMANDS
 WITH_BLOCKS = [page for page in pages() if fences(page)]
 # The first blocks that a reader copies run as they will compile them, too.
 TWICE = ("README.md", "CONTRIBUTING.md")
-RUN_TWICE = [pytest.param(page, marks=pytest.mark.optimized) for page in TWICE]
+PARTS = [
+    pytest.param(page, part, marks=[pytest.mark.optimized] if page in TWICE else [])
+    for page in WITH_BLOCKS
+    for part in range(len(parts(page)))
+]
 PROSE_COMMAND = re.compile(r"`((?:zoo|python|make) [^`]+)`")
 
 
-@pytest.mark.parametrize("page", [*RUN_TWICE, *(page for page in WITH_BLOCKS if page not in TWICE)])
-def test_every_block_of_a_page_runs(page: str, seat: Path) -> None:
-    for example in document(page):
+@pytest.mark.parametrize(("page", "part"), PARTS)
+def test_every_block_of_a_page_runs(page: str, part: int, seat: Path) -> None:
+    for example in parts(page)[part]:
         example.evaluate()
 
 
