@@ -15,6 +15,7 @@ from rich.table import Table
 from zoo.compare.comparison import Comparison
 from zoo.compare.config import CompareConfig
 from zoo.compare.results import RESULTS, Row
+from zoo.compare.statistics import Pair
 from zoo.compare.work import Board, Say
 from zoo.tables import table
 from zoo.training.progress import format_duration
@@ -113,6 +114,7 @@ def summary(made: Comparison, files: Mapping[str, Path]) -> str:
     return "\n".join(lines)
 
 
-def _interval(pair: object) -> str:
-    difference, low, high = (getattr(pair, name) for name in ("difference", "low", "high"))
-    return "" if difference is None else f" ({difference:+.3g}, {low:+.3g} to {high:+.3g})"
+def _interval(pair: Pair) -> str:
+    if pair.difference is None or pair.low is None or pair.high is None:
+        return ""
+    return f" ({pair.difference:+.3g}, {pair.low:+.3g} to {pair.high:+.3g})"
