@@ -27,9 +27,10 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # its neighbours' helpers
 
-from _claim import Claim, Found, Verdict
+from _claim import Claim, Verdict
 
 from zoo.compare.compare import compare
+from zoo.compare.comparison import Comparison
 from zoo.environment import environment
 from zoo.training.trackers import dumps
 
@@ -80,9 +81,8 @@ def register(claim: Claim, scale: float) -> None:
 def run(claim: Claim, scale: float, *, ledger: bool = True) -> Verdict:
     """Make the runs of a claim that are missing, and judge it."""
     suffix = "" if scale == 1 else f"-x{scale:g}"
-    found: Found = {}
     with tempfile.TemporaryDirectory() as folder:
-        made = {}
+        found: dict[str, Comparison] = {}
         for label, config in claim.comparisons(scale).items():
             place = Path(folder) / label.replace(" ", "-")
             config = dataclasses.replace(
@@ -90,8 +90,7 @@ def run(claim: Claim, scale: float, *, ledger: bool = True) -> Verdict:
                 run=dataclasses.replace(config.run, workdir=str(place)),
                 ledger=str(RESULTS / f"{claim.name}{suffix}.jsonl") if ledger else None,
             )
-            made[label], _ = compare(config)
-        found = made
+            found[label], _ = compare(config)
         return claim.judge(found)
 
 

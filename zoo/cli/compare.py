@@ -154,10 +154,10 @@ def settings(base: CompareConfig, options: CompareOptions, typed: frozenset[str]
             values[name] = listed(name, values[name], kind)
     if options.lrs is not None:
         values["space"] = {**base.space, "optim.lr": listed("lrs", options.lrs, float)}
-    own = {field.name for field in dataclasses.fields(CompareOptions)}
-    of_run = {name for name in typed if name not in own}
-    if base.tasks and of_run - {"workdir"}:
-        flag = min(of_run - {"workdir"}).replace("_", "-")
+    own = {"workdir", *(field.name for field in dataclasses.fields(CompareOptions))}
+    of_run = typed - own
+    if base.tasks and of_run:
+        flag = min(of_run).replace("_", "-")
         raise ConfigError(f"--{flag}: the config compares on several tasks; set it in the file")
     return dataclasses.replace(base, run=options.run, **values)
 

@@ -128,11 +128,12 @@ class CompareConfig:
 
     def _check_space(self) -> None:
         fields = flatten(TrainConfig())
-        fixed = ("workdir", "seed", "data_seed", "model.variant", "task", "steps")
+        fixed = ["workdir", "seed", "data_seed", "task", "steps"]
+        fixed += ["model.variant", "model.num_layers", "model.d_model"]
         for name, values in self.space.items():
             if name not in fields:
                 raise ConfigError(f"space: no setting {name!r}{near_matches(name, fields)}")
-            if name in fixed or name == "model.num_layers" or name == "model.d_model":
+            if name in fixed:
                 raise ConfigError(f"space: {name} is not tuned; it is what the comparison sets")
             if isinstance(values, Range):
                 if not values.low < values.high or (values.log and values.low <= 0):

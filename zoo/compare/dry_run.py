@@ -12,6 +12,7 @@ from zoo.compare.matching import Matcher, seconds_per_step
 from zoo.compare.plan import cells, make_spec, points
 from zoo.compare.results import RESULTS
 from zoo.compare.statistics import detectable
+from zoo.compare.tuning import halving
 from zoo.tables import table
 from zoo.training.dry_run import cost
 from zoo.training.progress import format_duration
@@ -128,12 +129,8 @@ def _tuning(config: CompareConfig, count: int) -> tuple[int, float]:
     """(runs, their length in whole runs) of tuning over `count` points."""
     if config.search == "grid":
         return count * config.tuning_seeds, float(count * config.tuning_seeds)
-    runs, length, left = 0, 0.0, count
-    rounds = max(1, (count - 1).bit_length())
-    for turn in range(rounds):
-        runs += left
-        length += left * 2.0 ** (turn - rounds)
-        left = -(-left // 2)
+    rounds = halving(count)
+    runs, length = sum(left for left, _ in rounds), sum(left * share for left, share in rounds)
     return runs * config.tuning_seeds, length * config.tuning_seeds
 
 

@@ -47,7 +47,8 @@ def unpack(ledger: Path, runs: Path) -> int:
             continue
         folder.mkdir(parents=True, exist_ok=True)
         with replacing(folder / "metrics.jsonl") as beside:
-            beside.write_text("".join(dumps(each) + "\n" for each in line["metrics"]))
+            text = "".join(dumps(each) + "\n" for each in line["metrics"])
+            beside.write_text(text, encoding="utf-8")
         for name, key in ((SCORES, "scores"), (LAYERS, "layers")):
             if line.get(key) is not None:
                 write_json(folder / name, line[key])

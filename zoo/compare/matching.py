@@ -53,7 +53,7 @@ class Matcher:
             return run
         reference = self.run(first)
         if self.config.match == "params":
-            return _as_many_parameters(run, parameters(reference), cell)
+            return _as_many_parameters(run, cost(reference).parameters, cell)
         if self.config.match == "flops":
             ratio = cost(reference).flops_per_step / cost(run).flops_per_step
         else:
@@ -72,11 +72,6 @@ class Matcher:
                 known[key] = seconds_per_step(run)
                 write_json(path, known)
         return known[key]
-
-
-def parameters(run: TrainConfig) -> int:
-    """Numbers that the run's model learns."""
-    return cost(run).parameters
 
 
 def _read(path: Path) -> dict[str, float]:
@@ -111,7 +106,7 @@ def _as_many_parameters(run: TrainConfig, wanted: int, cell: Cell) -> TrainConfi
     def with_width(d_ff: int) -> TrainConfig:
         return dataclasses.replace(run, model=dataclasses.replace(run.model, d_ff=d_ff))
 
-    counts = {d_ff: parameters(with_width(d_ff)) for d_ff in (size, size + 1)}
+    counts = {d_ff: cost(with_width(d_ff)).parameters for d_ff in (size, size + 1)}
     each = counts[size + 1] - counts[size]
     if each <= 0:
         raise ConfigError(f"match = 'params': d_ff changes nothing in {cell.variant}")

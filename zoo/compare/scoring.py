@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 from typing import Any
 
-import jax
-
-from zoo.checkpoints import Checkpoints
 from zoo.compare.config import CompareConfig
 from zoo.compare.plan import Spec, test_data
 from zoo.compare.results import LAYERS, SCORES, write_json
-from zoo.diagnosis.runs import config_of, diagnose_config
-from zoo.errors import CheckpointError
-from zoo.layers import weight
+from zoo.diagnosis.runs import config_of, diagnose_config, newest_state
+from zoo.models.tower import Transformer
 from zoo.tasks import TASKS
-from zoo.training.config import TrainConfig
 from zoo.training.dry_run import cost
 from zoo.training.evaluate import evaluate, held_out, judgement
-from zoo.training.loop import averaged
-from zoo.training.setup import prepare
+from zoo.training.loop import averaged, trained_model
+from zoo.training.setup import Run, prepare
+from zoo.training.step import State
 from zoo.training.summary import read_summary
 
 
@@ -33,18 +28,24 @@ def score(config: CompareConfig, spec: Spec, select: str) -> None:
     Args:
         select: the figure that choices are made by, which a tuning run must have.
     """
-    spent = cost(spec.config)
-    task = TASKS[spec.config.task]
+    folder = Path(spec.config.workdir)
     figures: dict[str, float] = {}
-    summed = f"eval_{select}" in read_summary(spec.config.workdir)
-    if task.judge is not None and (spec.row.phase == "final" or not summed):
-        figures = _figures(spec, spec.config, sums=False)
-    if spec.row.phase == "final":
-        unseen = test_data(config, spec.config)
-        measured = _figures(spec, unseen, num_beams=config.num_beams if task.searches else 1)
-        figures |= {name.replace("eval_", "test_", 1): each for name, each in measured.items()}
+    final, task = spec.row.phase == "final", TASKS[spec.config.task]
+    judged = task.judge is not None and (final or f"eval_{select}" not in read_summary(folder))
+    if final or judged:
+        run = prepare(spec.config)
+        state = newest_state(run, folder)
+        model = trained_model(run, state)
+        if judged:
+            figures, _ = judgement(model, run.data, task, run.config.eval_batches)
+        if final:
+            unseen = prepare(test_data(config, spec.config))
+            beams = config.num_beams if task.searches else 1
+            measured = _figures(unseen, state, model, num_beams=beams)
+            figures |= {name.replace("eval_", "test_", 1): each for name, each in measured.items()}
+    spent = cost(spec.config)
     write_json(
-        Path(spec.config.workdir) / SCORES,
+        folder / SCORES,
         {
             "figures": figures,
             "parameters": spent.parameters,
@@ -54,24 +55,17 @@ def score(config: CompareConfig, spec: Spec, select: str) -> None:
     )
 
 
-def _figures(
-    spec: Spec, config: TrainConfig, *, sums: bool = True, num_beams: int = 1
-) -> dict[str, float]:
-    """`eval_...` figures of a run's last weights on the held-out part of a config."""
-    run = prepare(config)
-    with Checkpoints(Path(spec.config.workdir) / "checkpoints", read_only=True) as checkpoints:
-        step = checkpoints.newest_sound(logging.getLogger(__name__).warning)
-        if step is None:
-            raise CheckpointError(f"no sound checkpoint in {spec.config.workdir}")
-        state = checkpoints.restore(step, run.template)
-    params, most = averaged(state), run.config.eval_batches
-    figures: dict[str, float] = {}
-    if sums:
-        batches = map(run.spread, held_out(run.data, run.task, most))
-        ratio = run.data.bytes_per_token("validation")
-        figures, _ = evaluate(run.evaluator, params, batches, run.task, ratio, step=state["step"])
-    model = weight.bind(run.model, jax.device_put(params, jax.devices()[0]))
-    model.placement = model.placement.at(int(state["step"]))
+def _figures(run: Run, state: State, model: Transformer, *, num_beams: int) -> dict[str, float]:
+    """All `eval_...` figures of a state on the held-out part of a run."""
+    most = run.config.eval_batches
+    figures, _ = evaluate(
+        run.evaluator,
+        averaged(state),
+        map(run.spread, held_out(run.data, run.task, most)),
+        run.task,
+        run.data.bytes_per_token("validation"),
+        step=state["step"],
+    )
     more, _ = judgement(model, run.data, run.task, most, num_beams=num_beams)
     return figures | more
 

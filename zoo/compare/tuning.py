@@ -92,16 +92,20 @@ def _chosen(config: CompareConfig, cell: Cell, metric: Metric, scores: Scores) -
 def _halved(settings: list[Setting], scores: Scores) -> tuple[list[Setting], list[float], float]:
     """(the last round's settings, their scores, its share of the steps): each round gives the
     better half of the one before twice as many steps."""
-    rounds = max(1, math.ceil(math.log2(len(settings))))
     found: list[float] = []
     share = 1.0
-    for turn in range(rounds):
+    for left, share in halving(len(settings)):
         if found:
             order = sorted(range(len(settings)), key=found.__getitem__)
-            settings = [settings[index] for index in order[: math.ceil(len(settings) / 2)]]
-        share = 2.0 ** (turn - rounds)
+            settings = [settings[index] for index in order[:left]]
         found = scores(settings, share)
     return settings, found, share
+
+
+def halving(count: int) -> list[tuple[int, float]]:
+    """(points, their share of the steps) of each round of successive halving over `count`."""
+    rounds = max(1, math.ceil(math.log2(count)))
+    return [(math.ceil(count / 2**turn), 2.0 ** (turn - rounds)) for turn in range(rounds)]
 
 
 def _choice(cell: Cell, setting: Setting, **more: Any) -> Choice:

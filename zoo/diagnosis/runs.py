@@ -46,7 +46,7 @@ def diagnose_config(
     if folder is not None:
         _refuse_other(config, folder)
     run = prepare(config if folder is not None else with_checkpoint(config))
-    state = fresh_state(run) if folder is None else _newest(run, folder)
+    state = fresh_state(run) if folder is None else newest_state(run, folder)
     rows = itertools.islice(run.data.train_batches(int(state["step"])), batches)
     made = [run.task.batch(each, run.data.spec) for each in rows]
     return diagnose_run(run, state, made, attention=attention)
@@ -62,7 +62,12 @@ def _refuse_other(config: TrainConfig, folder: str) -> None:
             )
 
 
-def _newest(run: Run, folder: str) -> State:
+def newest_state(run: Run, folder: str | Path) -> State:
+    """The state of the newest sound checkpoint of a workdir, whose run has this structure.
+
+    Raises:
+        CheckpointError: when there is none.
+    """
     with Checkpoints(Path(folder) / "checkpoints", read_only=True) as checkpoints:
         step = checkpoints.newest_sound(logging.getLogger(__name__).warning)
         if step is None:

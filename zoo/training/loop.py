@@ -304,7 +304,7 @@ def _judged(run: Run, state: State) -> dict[str, Any]:
         print("writing the targets of held-out rows, to score them", flush=True)
     try:
         figures, protocol = judgement(
-            _model(run, state), run.data, run.task, run.config.eval_batches
+            trained_model(run, state), run.data, run.task, run.config.eval_batches
         )
     except ConfigError as error:  # a library is missing, which is no reason to lose a run's end
         print(error, file=sys.stderr)
@@ -312,7 +312,7 @@ def _judged(run: Run, state: State) -> dict[str, Any]:
     return {**figures, "protocol": protocol} if figures else {}
 
 
-def _model(run: Run, state: State) -> Transformer:
+def trained_model(run: Run, state: State) -> Transformer:
     """The model as it stands after its last step, on one device."""
     model = weight.bind(run.model, jax.device_put(averaged(state), jax.devices()[0]))
     model.placement = model.placement.at(int(state["step"]))
@@ -325,7 +325,7 @@ def _sample(run: Run, state: State) -> str:
     if not len(ids):
         ids = run.data.train_batch(0)["tokens"][0, :1]
     tokens = generate(
-        _model(run, state),
+        trained_model(run, state),
         jnp.asarray(ids, jnp.int32)[None],
         max_new_tokens=config.sample_tokens,
         temperature=config.sample_temperature,

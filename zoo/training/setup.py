@@ -147,15 +147,12 @@ class _Built:
 
 def _structure(config: TrainConfig) -> TrainConfig:
     """The resolved config with what no compiled program depends on at one value for all."""
-    blank = TrainConfig()
-    optim = dataclasses.replace(config.optim, lr=1.0, weight_decay=0.0)
-    return dataclasses.replace(
-        blank,
+    return TrainConfig(
         task=config.task,
         steps=config.steps,  # of the schedule
         parallel=config.parallel,
         model=config.model,
-        optim=optim,
+        optim=dataclasses.replace(config.optim, lr=1.0, weight_decay=0.0),
         mesh=config.mesh,
     )
 
