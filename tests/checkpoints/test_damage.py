@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import os
 import shutil
@@ -18,6 +19,7 @@ import numpy as np
 import pytest
 
 from zoo.checkpoints import Checkpoints
+from zoo.checkpoints.store import UNFINISHED
 from zoo.errors import CheckpointError
 
 ROOT = Path(__file__).parents[2]
@@ -136,6 +138,7 @@ def test_litter_of_a_killed_save_is_ignored_and_removed(tmp_path):
 SAVE_FOREVER = """
 import sys, itertools, jax.numpy as jnp
 from zoo.checkpoints import Checkpoints
+from zoo.checkpoints.store import UNFINISHED
 folder, first = sys.argv[1], int(sys.argv[2])
 checkpoints = Checkpoints(folder, keep=2)
 for step in itertools.count(first):
@@ -237,6 +240,17 @@ def test_a_disk_that_fills_up_at_any_file_is_said(small_disk, capfd, free_pages)
     gc.collect()  # asyncio speaks when a failed task is collected
     assert capfd.readouterr().err == ""
     assert not [thread for thread in threading.enumerate() if "checkpoint" in thread.name]
+
+
+def test_failures_left_in_futures_are_passed_over_and_others_are_not(tmp_path, caplog):
+    save(tmp_path, 1)  # Orbax is imported, and its logs are filtered
+    loop = asyncio.new_event_loop()
+    theirs = f'RESOURCE_EXHAUSTED: Error writing "w/0.0" at local file "{tmp_path}/{UNFINISHED}/2/d"'
+    for words in (theirs, "somebody else's"):
+        loop.create_future().set_exception(ValueError(words))
+    loop.close()
+    gc.collect()
+    assert [str(record.exc_info[1]) for record in caplog.records] == ["somebody else's"]
 
 
 def test_a_failed_last_save_is_said_at_close(small_disk):
