@@ -61,7 +61,7 @@ def inputs(architecture: str) -> dict[str, jax.Array]:
 
 
 def run(variant: str, architecture: str, **changes: Any) -> Outcome:
-    """Six steps with one compilation, and the layers one by one with another."""
+    """Six steps of one compiled function, and the layers one by one."""
     longest = None if architecture == "vision" else LENGTH  # a vision model's follows its patches
     config = dataclasses.replace(
         BASE, variant=variant, architecture=architecture, max_length=longest, **changes
@@ -71,36 +71,33 @@ def run(variant: str, architecture: str, **changes: Any) -> Outcome:
     optimizer = make_optimizer(OPTIM, weights, model.placement)
     given = inputs(architecture)
     key = jax.random.key(3) if config.is_random() else None
+    # Not compiled: the operations are, once for all pairs, whose arrays have the same shapes.
+    unrolled = layer_by_layer(model)(**given, step=jnp.zeros((), jnp.int32), dropout_key=key)
+    labels = jax.random.randint(jax.random.key(2), unrolled.shape[:-1], 0, unrolled.shape[-1])
 
     def loss(params: dict[str, Any], step: jax.Array) -> tuple[jax.Array, jax.Array]:
         logits = weight.bind(model, params)(**given, step=step, dropout_key=key)
-        labels = jax.random.randint(jax.random.key(2), logits.shape[:-1], 0, logits.shape[-1])
         entropy = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
         return jnp.mean(entropy), logits
 
+    # One step, called six times: compiling it is nearly all that a pair costs, and a scan over
+    # the steps, or figures of every gradient, would add to that.
     @jax.jit
-    def train(params: dict[str, Any]) -> Any:
-        def one(held: Any, step: jax.Array) -> Any:
-            params, opt_state = held
-            (value, logits), grads = jax.value_and_grad(loss, has_aux=True)(params, step)
-            finite = jnp.all(
-                jnp.stack([jnp.all(jnp.isfinite(grad)) for grad in jax.tree.leaves(grads)])
-            )
-            moved = optimizer.apply(grads, opt_state, params, lr=1e-2, weight_decay=0.0)
-            return moved, (value, finite, logits)
+    def train(params: dict[str, Any], opt_state: Any, step: jax.Array) -> Any:
+        (value, logits), grads = jax.value_and_grad(loss, has_aux=True)(params, step)
+        moved, opt_state = optimizer.apply(grads, opt_state, params, lr=1e-2, weight_decay=0.0)
+        return moved, opt_state, (value, logits, grads)
 
-        start = (params, optimizer.init(params))
-        (params, _), seen = jax.lax.scan(one, start, jnp.arange(STEPS))
-        return params, jax.tree.map(lambda array: array[0], seen)
-
-    after, (value, finite, logits) = train(before)
-    # Not compiled: the operations are, once for all pairs, whose arrays have the same shapes.
-    unrolled = layer_by_layer(model)(**given, step=jnp.zeros((), jnp.int32), dropout_key=key)
+    opt_state = optimizer.init(before)
+    after, opt_state, first = train(before, opt_state, jnp.asarray(0, jnp.int32))
+    for step in range(1, STEPS):
+        after, opt_state, _ = train(after, opt_state, jnp.asarray(step, jnp.int32))
+    value, logits, grads = jax.device_get(first)
     return Outcome(
         model,
         float(value),
-        bool(finite),
-        np.asarray(logits),
+        all(bool(np.isfinite(grad).all()) for grad in jax.tree.leaves(grads)),
+        logits,
         np.asarray(unrolled),
         *jax.device_get((before, after)),
     )

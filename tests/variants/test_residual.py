@@ -63,25 +63,27 @@ def tiny(variant: str | Variant) -> Transformer:
 
 def moved(model: Transformer) -> Transformer:
     """The same model with every weight off its start, so that none can be forgotten."""
+    rng = np.random.default_rng(2)
     params = weight.split(model)[0]
-    keys = jax.random.split(jax.random.key(2), len(jax.tree.leaves(params)))
-    keys = jax.tree.unflatten(jax.tree.structure(params), list(keys))
     return weight.bind(
         model,
-        jax.tree.map(lambda p, k: p + 0.1 * jax.random.normal(k, p.shape), params, keys),
+        jax.tree.map(lambda p: jnp.asarray(p + 0.1 * rng.normal(size=p.shape), p.dtype), params),
     )
 
 
 def layers_of(model: Transformer) -> list[Layer]:
-    """Every layer as a module of its own, cut out of the stacked weights."""
+    """Every layer as a module of its own, cut out of the stacked weights.
+
+    By numpy: jax would compile the cut, and the draws of `moved`, for each shape that there is.
+    """
     placement = model.placement.stack("decoder")
-    params: dict[str, Any] = weight.split(model)[0]["stack"]["blocks"]
+    params: dict[str, Any] = jax.device_get(weight.split(model)[0]["stack"]["blocks"])
     layers = {}
     for index, block in enumerate(model.stack.blocks):
         for position in range(block.plan.period):
             stacked = params[str(index)]["layers"][str(position)]
             for step, layer in enumerate(block.plan.layers(position)):
-                own = jax.tree.map(lambda array, step=step: array[step], stacked)
+                own = jax.tree.map(lambda array, step=step: jnp.asarray(array[step]), stacked)
                 module = Layer(placement.layers[layer], placement, model.config)
                 layers[layer] = weight.bind(module, own)
     return [layers[layer] for layer in range(DEPTH)]
