@@ -5,6 +5,7 @@
     python scripts/claims --list               # what there is
     python scripts/claims --again NAME         # run it anew: is the verdict the same?
     python scripts/claims --scale 4            # four times the steps
+    python scripts/claims --data FOLDER        # those too that need Multi30k's sentences
 
 A claim's file and scale are hashed into results/claims/registered.jsonl before its first run; a
 claim whose file has changed since is refused until its rows are deleted. Each run is a line of
@@ -15,6 +16,7 @@ run again, so the command may be stopped at any time. About 90 minutes in all on
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import datetime
 import importlib
@@ -27,14 +29,14 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # its neighbours' helpers
 
-from _claim import Claim, Verdict
+from _claim import ROOT, Claim, Verdict
 
 from zoo.compare.compare import compare
 from zoo.compare.comparison import Comparison
 from zoo.environment import environment
+from zoo.errors import choices
 from zoo.training.trackers import dumps
 
-ROOT = Path(__file__).resolve().parents[2]
 RESULTS, PAGE = ROOT / "results" / "claims", ROOT / "docs" / "claims.md"
 REGISTERED, VERDICTS = RESULTS / "registered.jsonl", RESULTS / "verdicts.jsonl"
 
@@ -78,10 +80,15 @@ def register(claim: Claim, scale: float) -> None:
     add(REGISTERED, line | {"commit": environment()["commit"]} | words)
 
 
-def run(claim: Claim, scale: float, *, ledger: bool = True) -> Verdict:
-    """Make the runs of a claim that are missing, and judge it."""
+def run(claim: Claim, scale: float, data: Path, *, ledger: bool = True) -> Verdict:
+    """Make the runs of a claim that are missing, and judge it.
+
+    Args:
+        data: folder of the claim's files. Runs are made from within it and name them without it,
+            so that a line of the results says the same wherever they lie.
+    """
     suffix = "" if scale == 1 else f"-x{scale:g}"
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, contextlib.chdir(data):
         found: dict[str, Comparison] = {}
         for label, config in claim.comparisons(scale).items():
             place = Path(folder) / label.replace(" ", "-")
@@ -135,6 +142,7 @@ def page(known: Mapping[str, Claim]) -> str:
         shown = f"{interval[0]:+.3g} to {interval[1]:+.3g}" if interval else ""
         parts.append(f"| [`{claim.name}`](#{claim.name}) | {word} | {figures} | {shown} |")
     for claim in sorted(known.values(), key=lambda claim: (claim.control, claim.name)):
+        command = f"python scripts/claims {claim.name}{' --data FOLDER' if claim.files else ''}"
         parts += [
             "",
             f"## {claim.name}",
@@ -144,8 +152,7 @@ def page(known: Mapping[str, Claim]) -> str:
             f"- Expected: {claim.expectation}.",
             f"- Metric: {claim.metric}.",
             f"- Rule: {claim.rule}.",
-            f"- Remake: `python scripts/claims {claim.name}`, about {claim.minutes} minutes; "
-            f"hash `{claim.hash(1.0)}`.",
+            f"- Remake: `{command}`, about {claim.minutes} minutes; hash `{claim.hash(1.0)}`.",
         ]
     return "\n".join(parts) + "\n"
 
@@ -166,6 +173,7 @@ def main() -> int:
     parser.add_argument("--page", action="store_true", help="only write docs/claims.md")
     parser.add_argument("--again", action="store_true", help="run anew, compare the verdicts")
     parser.add_argument("--scale", type=float, default=1.0, help="of the number of steps")
+    parser.add_argument("--data", type=Path, default=Path(), help="folder of Multi30k's files")
     options = parser.parse_args()
     known = claims()
     unknown = [name for name in options.names if name not in known]
@@ -179,18 +187,22 @@ def main() -> int:
     different = 0
     for claim in {} if options.page else chosen.values():
         stands = judged(claim, options.scale)
-        if options.again:
-            fresh = run(claim, options.scale, ledger=False)
+        lacks = [name for name in claim.files if not (options.data / name).is_file()]
+        if lacks and (stands is None or options.again):
+            print(f"{claim.name}: left out, --data {options.data} has no {choices(lacks)}")
+        elif options.again:
+            fresh = run(claim, options.scale, options.data, ledger=False)
             same = stands is not None and stands["verdict"] == fresh.word
             different += not same
             print(f"{claim.name}: {fresh.word}, {'as before' if same else f'before: {stands}'}")
-            continue
-        if stands is None:
+        elif stands is None:
             print(f"\n== {claim.name}: {claim.statement}", flush=True)
             register(claim, options.scale)
-            add(VERDICTS, row(claim, options.scale, run(claim, options.scale)))
-            stands = judged(claim, options.scale)
-        print(f"{claim.name}: {stands and stands['verdict']}", flush=True)
+            verdict = run(claim, options.scale, options.data)
+            add(VERDICTS, row(claim, options.scale, verdict))
+            print(f"{claim.name}: {verdict.word}", flush=True)
+        else:
+            print(f"{claim.name}: {stands['verdict']}")
     PAGE.write_text(page(known), encoding="utf-8")
     print(f"wrote {PAGE.relative_to(ROOT)}")
     return int(different > 0)

@@ -12,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 
 from zoo.compare.comparison import Comparison
-from zoo.compare.config import CompareConfig
+from zoo.compare.config import CompareConfig, load_compare_config
 from zoo.compare.results import Row, read_curve
 from zoo.compare.statistics import Pair
 from zoo.data.config import DataConfig
@@ -21,6 +21,7 @@ from zoo.models.config import ModelConfig
 from zoo.training.config import TrainConfig
 from zoo.training.optim_config import OptimConfig
 
+ROOT = Path(__file__).resolve().parents[2]
 Word = Literal["confirmed", "not seen", "reversed"]
 
 
@@ -58,6 +59,7 @@ class Claim:
         judge: the rule as code.
         control: whether it tests the method rather than the literature.
         minutes: on 2 cores, about.
+        files: of a folder that the user has; the configs name them relative to it.
     """
 
     name: str
@@ -70,6 +72,7 @@ class Claim:
     judge: Callable[[Found], Verdict]
     control: bool = False
     minutes: int = 5
+    files: tuple[str, ...] = ()
 
     def hash(self, scale: float) -> str:
         """Of the claim's file and the scale: what must not change once it has been run."""
@@ -108,6 +111,36 @@ def decoder(
             data=DataConfig(**{"batch_size": 4, "length": 128, **(data or {})}),
             optim=OptimConfig(**(optim or {})),
         ),
+    )
+
+
+MULTI30K = tuple(
+    f"{part}.{language}"
+    for part in ("train", "val", "test_2016_flickr")
+    for language in ("en", "de")
+)
+
+
+def translation(variants: Sequence[str], *, depth: int, steps: int) -> CompareConfig:
+    """configs/compare/translation.py on the English and German sentences of Multi30k."""
+    config = load_compare_config(ROOT / "configs" / "compare" / "translation.py")
+    train, target, val, val_target, test, test_target = MULTI30K
+    data = dataclasses.replace(
+        config.run.data,
+        path=train,
+        target_path=target,
+        validation_path=val,
+        validation_target_path=val_target,
+    )
+    return dataclasses.replace(
+        config,
+        variants=tuple(variants),
+        depths=(depth,),
+        layers=False,
+        workers=2,
+        test_path=test,
+        test_target_path=test_target,
+        run=dataclasses.replace(config.run, steps=steps, eval_every=steps, data=data),
     )
 
 
