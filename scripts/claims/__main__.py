@@ -7,10 +7,12 @@
     python scripts/claims --scale 4            # four times the steps
     python scripts/claims --data FOLDER        # those too that need Multi30k's sentences
 
-A claim's file and scale are hashed into results/claims/registered.jsonl before its first run; a
-claim whose file has changed since is refused until its rows are deleted. Each run is a line of
-results/claims/NAME.jsonl, each verdict one of results/claims/verdicts.jsonl; what is there is not
-run again, so the command may be stopped at any time. About 90 minutes in all on 2 cores.
+A claim's file, the settings of its runs and what judges it are hashed into
+results/claims/registered.jsonl before its first run; a claim that has changed since is refused
+until its runs are deleted. Each run is a line of results/claims/NAME.jsonl, each verdict one of
+results/claims/verdicts.jsonl; what is there is not run again, so the command may be stopped at any
+time. About 90 minutes
+in all on 2 cores, without those of translation.
 """
 
 from __future__ import annotations
@@ -29,7 +31,8 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # its neighbours' helpers
 
-from _claim import ROOT, Claim, Verdict
+from _claim import ROOT, Claim
+from _judging import Verdict
 
 from zoo.compare.compare import compare
 from zoo.compare.comparison import Comparison
@@ -58,21 +61,29 @@ def add(path: Path, line: Mapping[str, Any]) -> None:
         file.write(dumps(line) + "\n")
 
 
+def ledger(claim: Claim, scale: float) -> Path:
+    """The file of a claim's runs, a line each."""
+    return RESULTS / f"{claim.name}{'' if scale == 1 else f'-x{scale:g}'}.jsonl"
+
+
 def register(claim: Claim, scale: float) -> None:
     """Write down what is claimed and how it will be judged, before anything is run.
 
     Raises:
-        SystemExit: when it was run with another text or rule.
+        SystemExit: when runs were made under another text, rule or settings.
     """
-    own = [line for line in lines(REGISTERED) if line["claim"] == claim.name]
-    if any(line["hash"] == claim.hash(scale) for line in own):
+    own = [ln for ln in lines(REGISTERED) if (ln["claim"], ln["scale"]) == (claim.name, scale)]
+    if own and own[-1]["hash"] == claim.hash(scale):
         return
-    if any(line["scale"] == scale for line in own) and any(
-        line["claim"] == claim.name and line["scale"] == scale for line in lines(VERDICTS)
-    ):
+    runs, judged_before = (
+        ledger(claim, scale),
+        [ln for ln in lines(VERDICTS) if (ln["claim"], ln["scale"]) == (claim.name, scale)],
+    )
+    if own and (lines(runs) or judged_before):
         raise SystemExit(
-            f"{claim.name} has changed since its hash was recorded and it was judged: delete its "
-            f"lines in {VERDICTS.relative_to(ROOT)} to register it anew"
+            f"{claim.name} has changed since its hash was recorded and runs were made: delete "
+            f"{runs.relative_to(ROOT)} and its lines in {VERDICTS.relative_to(ROOT)} to register "
+            "it anew"
         )
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     words = {name: getattr(claim, name) for name in ("statement", "expectation", "metric", "rule")}
@@ -80,14 +91,13 @@ def register(claim: Claim, scale: float) -> None:
     add(REGISTERED, line | {"commit": environment()["commit"]} | words)
 
 
-def run(claim: Claim, scale: float, data: Path, *, ledger: bool = True) -> Verdict:
+def run(claim: Claim, scale: float, data: Path, *, record: bool = True) -> Verdict:
     """Make the runs of a claim that are missing, and judge it.
 
     Args:
         data: folder of the claim's files. Runs are made from within it and name them without it,
             so that a line of the results says the same wherever they lie.
     """
-    suffix = "" if scale == 1 else f"-x{scale:g}"
     with tempfile.TemporaryDirectory() as folder, contextlib.chdir(data):
         found: dict[str, Comparison] = {}
         for label, config in claim.comparisons(scale).items():
@@ -95,7 +105,7 @@ def run(claim: Claim, scale: float, data: Path, *, ledger: bool = True) -> Verdi
             config = dataclasses.replace(
                 config,
                 run=dataclasses.replace(config.run, workdir=str(place)),
-                ledger=str(RESULTS / f"{claim.name}{suffix}.jsonl") if ledger else None,
+                ledger=str(ledger(claim, scale)) if record else None,
             )
             found[label], _ = compare(config)
         return claim.judge(found)
@@ -191,7 +201,7 @@ def main() -> int:
         if lacks and (stands is None or options.again):
             print(f"{claim.name}: left out, --data {options.data} has no {choices(lacks)}")
         elif options.again:
-            fresh = run(claim, options.scale, options.data, ledger=False)
+            fresh = run(claim, options.scale, options.data, record=False)
             same = stands is not None and stands["verdict"] == fresh.word
             different += not same
             print(f"{claim.name}: {fresh.word}, {'as before' if same else f'before: {stands}'}")

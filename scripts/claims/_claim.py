@@ -5,43 +5,22 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import inspect
+import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-import numpy as np
+import _judging
+from _judging import Found, Verdict
 
-from zoo.compare.comparison import Comparison
 from zoo.compare.config import CompareConfig, load_compare_config
-from zoo.compare.results import Row, read_curve
-from zoo.compare.statistics import Pair
 from zoo.data.config import DataConfig
-from zoo.data.loader import open_data
 from zoo.models.config import ModelConfig
+from zoo.settings import flatten
 from zoo.training.config import TrainConfig
 from zoo.training.optim_config import OptimConfig
 
 ROOT = Path(__file__).resolve().parents[2]
-Word = Literal["confirmed", "not seen", "reversed"]
-
-
-@dataclasses.dataclass(frozen=True)
-class Verdict:
-    """What came out.
-
-    Attributes:
-        word: of the claim, at this scale.
-        figures: what the rule looked at, by name.
-        interval: of the figure that decides, where it has one.
-    """
-
-    word: Word
-    figures: Mapping[str, float | str | None]
-    interval: tuple[float, float] | None = None
-
-
-Found = Mapping[str, Comparison]
-"""The comparisons of a claim by label."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,10 +54,24 @@ class Claim:
     files: tuple[str, ...] = ()
 
     def hash(self, scale: float) -> str:
-        """Of the claim's file and the scale: what must not change once it has been run."""
-        file = Path(inspect.getfile(self.judge))
-        content = file.read_bytes() + f"scale {scale:g}".encode()
-        return hashlib.sha256(content).hexdigest()[:16]
+        """Of what must not change once it has been run: the claim's file, what it is judged with,
+        and the settings of its runs, but where their files lie."""
+        digest = hashlib.sha256(f"scale {scale:g}".encode())
+        for file in (inspect.getfile(self.judge), _judging.__file__):
+            digest.update(Path(file).read_bytes())
+        for label, config in self.comparisons(scale).items():
+            digest.update(json.dumps([label, _asked(config)], sort_keys=True).encode())
+        return digest.hexdigest()[:16]
+
+
+def _asked(config: CompareConfig) -> dict[str, Any]:
+    """The settings that are not left at their default, so that one added later changes nothing."""
+    settings, default = flatten(config.to_json()), flatten(CompareConfig().to_json())
+    return {
+        name: value
+        for name, value in settings.items()
+        if not name.endswith("path") and (name not in default or value != default[name])
+    }
 
 
 def decoder(
@@ -142,64 +135,3 @@ def translation(variants: Sequence[str], *, depth: int, steps: int) -> CompareCo
         test_target_path=test_target,
         run=dataclasses.replace(config.run, steps=steps, eval_every=steps, data=data),
     )
-
-
-def finals(found: Comparison, variant: str) -> list[Row]:
-    """The final runs of a variant, in the order of their seeds."""
-    rows = [row for row in found.rows if row.phase == "final" and row.variant == variant]
-    return sorted(rows, key=lambda row: row.seed)
-
-
-def mean(found: Comparison, variant: str) -> float | None:
-    """Mean test figure; None where a run did not finish."""
-    values = [row.test for row in finals(found, variant)]
-    if not values or None in values:
-        return None
-    return sum(value for value in values if value is not None) / len(values)
-
-
-def frequencies(config: CompareConfig) -> float:
-    """Bits a byte of the text that verdicts rest on under its own byte frequencies."""
-    data = dataclasses.replace(config.run.data, validation_half="second")
-    batches = open_data(data).eval_batches(max_batches=config.run.eval_batches)
-    counts = np.bincount(np.concatenate([rows["tokens"].ravel() for rows in batches]))
-    shares = counts[counts > 0] / counts.sum()
-    return float(-(shares * np.log2(shares)).sum())
-
-
-def curve(found: Comparison, row: Row) -> list[dict[str, Any]]:
-    """The logged steps of a run."""
-    return read_curve(row, found.workdir / "runs")
-
-
-def pair(found: Comparison, a: str, b: str) -> Pair:
-    """The statistics of two variants over all places, `a` first: negative where it is lower.
-
-    Raises:
-        LookupError: when the comparison has no such pair.
-    """
-    places = {each.condition for each in found.analysis.pairs}
-    for each in found.analysis.pairs:
-        if {each.a, each.b} != {a, b} or not (each.condition is None or len(places) == 1):
-            continue
-        if each.a == a:
-            return each
-        swapped = {"a better": "b better", "b better": "a better"}
-        turned = [None if value is None else -value for value in (each.difference, each.effect)]
-        low, high = (None if value is None else -value for value in (each.high, each.low))
-        return dataclasses.replace(
-            each,
-            a=a,
-            b=b,
-            difference=turned[0],
-            effect=turned[1],
-            low=low,
-            high=high,
-            verdict=swapped.get(each.verdict, each.verdict),
-        )
-    raise LookupError(f"no pair of {a} and {b}")
-
-
-def interval(pair: Pair) -> tuple[float, float] | None:
-    """Of the difference, where there is one."""
-    return None if pair.low is None or pair.high is None else (pair.low, pair.high)

@@ -6,7 +6,8 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-from _claim import Claim, Found, Verdict, decoder, mean
+from _claim import Claim, decoder
+from _judging import Found, Verdict, mean
 
 NAMES = ("post_norm", "pre_norm", "deep_norm")
 SIZE = 2_000_000
@@ -44,7 +45,9 @@ def judge(found: Found) -> Verdict:
     entropy = -sum(float(share) * math.log2(share) for share in shares)
     scores = {name: mean(made, name) for name in NAMES}
     figures = {**scores, "entropy of the bytes": entropy}
-    below = any(score is not None and score < entropy - 0.02 for score in scores.values())
+    if None in scores.values():
+        return Verdict("not seen", figures)
+    below = any(score < entropy - 0.02 for score in scores.values())
     return Verdict("reversed" if below else "confirmed", figures)
 
 

@@ -1,6 +1,7 @@
 """The same placement under two names, on other seeds, is not told apart."""
 
-from _claim import Claim, Found, Verdict, decoder, interval, mean, pair
+from _claim import Claim, decoder
+from _judging import Found, Verdict, favoured, interval, mean, pair
 
 
 def comparisons(scale):
@@ -14,9 +15,10 @@ def comparisons(scale):
 def judge(found: Found) -> Verdict:
     made = found["12 layers"]
     scores = {name: mean(made, name) for name in ("res_post_norm", "reordered_norm")}
-    gap = pair(made, *scores)
-    apart = gap.verdict in ("a better", "b better")
-    return Verdict("reversed" if apart else "confirmed", scores, interval(gap))
+    if None in scores.values():
+        return Verdict("not seen", scores)
+    apart = favoured(made, *scores) is not None
+    return Verdict("reversed" if apart else "confirmed", scores, interval(pair(made, *scores)))
 
 
 CLAIM = Claim(
@@ -25,7 +27,7 @@ CLAIM = Claim(
     source="control: one placement under its two names",
     expectation="no difference is shown",
     metric="held-out bits a byte, 12 layers, 150 steps, tuned, 3 seeds",
-    rule="confirmed: the comparison shows no difference; reversed: it does",
+    rule="confirmed: the corrected interval of the difference holds 0; reversed: it does not",
     comparisons=comparisons,
     judge=judge,
     control=True,

@@ -1,6 +1,7 @@
 """DeepNorm trains at a hundred layers, where post-norm does not."""
 
-from _claim import Claim, Found, Verdict, decoder, frequencies, interval, mean, pair
+from _claim import Claim, decoder
+from _judging import Found, Verdict, frequencies, interval, mean, pair
 
 DEEP, POST = "deep_norm", "post_norm"
 # Bits a byte by which a model must beat the frequencies of single bytes to count as training.

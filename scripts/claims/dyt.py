@@ -1,6 +1,7 @@
 """Dynamic Tanh in place of the norm, which practitioners dispute."""
 
-from _claim import Claim, Found, Verdict, decoder, mean
+from _claim import Claim, decoder
+from _judging import Found, Verdict, mean
 
 SMALL = 0.05
 

@@ -1,6 +1,7 @@
 """Which placements stand the largest learning rates: one ramp each."""
 
-from _claim import Claim, Found, Verdict, curve, decoder, finals
+from _claim import Claim, decoder
+from _judging import Found, Verdict, curve, finals
 
 NAMES = ("post_norm", "deep_norm", "hybrid_norm", "mix_norm", "pre_norm", "keel")
 STEPS, PEAK, RISE = 400, 5e-2, 0.3
@@ -22,7 +23,7 @@ def tolerated(made, name) -> float:
         if smooth > least + RISE:
             return PEAK * each["step"] / row.steps
     if row.status != "finished":
-        return PEAK * curve(made, row)[-1]["step"] / row.steps
+        return PEAK * max((each["step"] for each in curve(made, row)), default=0) / row.steps
     return PEAK
 
 

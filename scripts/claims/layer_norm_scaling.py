@@ -1,22 +1,23 @@
 """LayerNorm Scaling against pre-norm, which practitioners dispute."""
 
-from _claim import Claim, Found, Verdict, decoder, interval, mean, pair
+from _claim import Claim, decoder
+from _judging import Found, Verdict, favoured, interval, mean, pair
 
-NAMES = ("pre_norm", "layer_norm_scaling")
+SCALED, PLAIN = NAMES = ("layer_norm_scaling", "pre_norm")
 
 
 def comparisons(scale):
     optim = {"warmup": round(40 * scale), "schedule": "cosine", "clip_norm": 1.0}
     rates = (1e-3, 3e-3, 1e-2)
-    return {"24 layers": decoder(NAMES, depth=24, steps=round(300 * scale), lr=rates, optim=optim)}
+    steps = round(300 * scale)
+    return {"24 layers": decoder(NAMES, depth=24, steps=steps, lr=rates, optim=optim, extend=1)}
 
 
 def judge(found: Found) -> Verdict:
     made = found["24 layers"]
     scores = {name: mean(made, name) for name in NAMES}
-    gap = pair(made, "layer_norm_scaling", "pre_norm")
-    words = {"a better": "confirmed", "b better": "reversed"}
-    return Verdict(words.get(gap.verdict, "not seen"), scores, interval(gap))
+    word = {SCALED: "confirmed", PLAIN: "reversed"}.get(favoured(made, SCALED, PLAIN), "not seen")
+    return Verdict(word, scores, interval(pair(made, SCALED, PLAIN)))
 
 
 CLAIM = Claim(

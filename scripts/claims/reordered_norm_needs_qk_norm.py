@@ -2,7 +2,8 @@
 
 import dataclasses
 
-from _claim import Claim, Found, Verdict, curve, decoder, finals, interval, mean, pair
+from _claim import Claim, decoder
+from _judging import Found, Verdict, curve, favoured, finals, interval, mean, pair
 
 import zoo
 from zoo.variants.registry import get_variant, register_variant
@@ -37,14 +38,12 @@ def judge(found: Found) -> Verdict:
     made = found["24 layers"]
     norms = {name: first_gradient(made, name) for name in (WITH, WITHOUT)}
     scores = {name: mean(made, name) for name in (WITH, WITHOUT)}
-    gap = pair(made, WITH, WITHOUT)
     figures = {f"first gradient, {name}": norm for name, norm in norms.items()}
     figures |= {f"bits a byte, {name}": score for name, score in scores.items()}
-    explodes = norms[WITHOUT] > 10 * norms[WITH]
-    better = gap.verdict == "a better" or scores[WITHOUT] is None
-    worse = gap.verdict == "b better"
-    word = "confirmed" if explodes and better else "reversed" if worse else "not seen"
-    return Verdict(word, figures, interval(gap))
+    explodes, better = norms[WITHOUT] > 10 * norms[WITH], favoured(made, WITH, WITHOUT)
+    confirmed = explodes and better == WITH
+    word = "confirmed" if confirmed else "reversed" if better == WITHOUT else "not seen"
+    return Verdict(word, figures, interval(pair(made, WITH, WITHOUT)))
 
 
 CLAIM = Claim(

@@ -1,6 +1,7 @@
 """ReZero learns faster than post-norm with warm-up at twelve layers."""
 
-from _claim import Claim, Found, Verdict, curve, decoder, finals
+from _claim import Claim, decoder
+from _judging import Found, Verdict, curve, finals
 
 NAMES = ("rezero", "post_norm", "pre_norm")
 # Nats a byte, 4.2 bits: well below byte frequencies and above where the runs end.

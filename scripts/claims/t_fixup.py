@@ -2,7 +2,8 @@
 
 import dataclasses
 
-from _claim import Claim, Found, Verdict, decoder, frequencies, mean
+from _claim import Claim, decoder
+from _judging import Found, Verdict, frequencies, mean
 
 import zoo
 from zoo.variants.registry import get_variant, register_variant

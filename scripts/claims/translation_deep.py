@@ -1,6 +1,7 @@
 """Post-norm and its stabilised kin at three times the depth that it was made for."""
 
-from _claim import MULTI30K, Claim, Found, Verdict, mean, pair, translation
+from _claim import MULTI30K, Claim, translation
+from _judging import Found, Verdict, favoured, mean
 
 POST, PRE = "post_norm", "pre_norm"
 STABILISED = ("deep_norm", "admin", "b2t", "residual_dual")
@@ -14,20 +15,14 @@ def comparisons(scale):
 def judge(found: Found) -> Verdict:
     made = found["18 + 18 layers"]
     scores = {name: mean(made, name) for name in (POST, PRE, *STABILISED)}
-    verdicts = {}
-    for name in STABILISED:
-        if scores[name] is None:
-            verdicts[name] = "a better" if scores[POST] is not None else "no verdict"
-        elif scores[POST] is None:
-            verdicts[name] = "b better"
-        else:
-            verdicts[name] = pair(made, POST, name).verdict
-    figures = scores | {f"{POST} against {name}": word for name, word in verdicts.items()}
-    ahead = sum(word == "b better" for word in verdicts.values())
-    behind = sum(word == "a better" for word in verdicts.values())
-    if behind > ahead:
+    better = {name: favoured(made, POST, name) for name in STABILISED}
+    figures = scores | {
+        f"shown better, {POST} and {name}": found or "neither" for name, found in better.items()
+    }
+    behind = sum(found == name for name, found in better.items())
+    if sum(found == POST for found in better.values()) > behind:
         return Verdict("reversed", figures)
-    return Verdict("confirmed" if ahead == len(STABILISED) else "not seen", figures)
+    return Verdict("confirmed" if behind == len(STABILISED) else "not seen", figures)
 
 
 CLAIM = Claim(

@@ -1,6 +1,7 @@
 """The original placement against pre-norm at the depth that it was made for."""
 
-from _claim import MULTI30K, Claim, Found, Verdict, interval, mean, pair, translation
+from _claim import MULTI30K, Claim, translation
+from _judging import Found, Verdict, favoured, interval, mean, pair
 
 NAMES = ("post_norm", "pre_norm", "deep_norm")
 MARGIN = 0.5
@@ -14,13 +15,11 @@ def judge(found: Found) -> Verdict:
     made = found["6 + 6 layers"]
     scores = {name: mean(made, name) for name in NAMES}
     post, pre = scores["post_norm"], scores["pre_norm"]
-    if pre is None:
-        return Verdict("confirmed" if post is not None else "not seen", scores)
-    gap = pair(made, "post_norm", "pre_norm")
-    if post is not None and post >= pre - MARGIN:
-        return Verdict("confirmed", scores, interval(gap))
-    shown = post is None or gap.verdict == "b better"
-    return Verdict("reversed" if shown else "not seen", scores, interval(gap))
+    ends = interval(pair(made, "post_norm", "pre_norm"))
+    if post is not None and (pre is None or post >= pre - MARGIN):
+        return Verdict("confirmed", scores, ends)
+    behind = favoured(made, "post_norm", "pre_norm") == "pre_norm"
+    return Verdict("reversed" if behind else "not seen", scores, ends)
 
 
 CLAIM = Claim(
@@ -33,7 +32,7 @@ CLAIM = Claim(
     metric="sacrebleu of 4 beams on test_2016_flickr, English to German, 1,200 steps, rates "
     "5e-4 to 4e-3 tuned by halving on held-out loss, 3 fresh seeds",
     rule=f"confirmed: post-norm's mean is at most {MARGIN} below pre-norm's; reversed: it is "
-    "further below and the corrected interval of the difference excludes 0",
+    "further below and the corrected interval of the difference excludes 0, or it lost a run",
     comparisons=comparisons,
     judge=judge,
     minutes=60,

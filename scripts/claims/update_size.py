@@ -1,7 +1,8 @@
 """DeepNorm bounds how far a step moves a model, whatever its depth."""
 
 import update_law
-from _claim import Claim, Found, Verdict
+from _claim import Claim
+from _judging import Found, Verdict
 
 DEPTHS = (6, 24, 96)
 

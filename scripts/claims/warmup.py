@@ -1,6 +1,7 @@
 """Post-norm needs warm-up at rates that pre-norm takes without."""
 
-from _claim import Claim, Found, Verdict, decoder, mean
+from _claim import Claim, decoder
+from _judging import Found, Verdict, mean
 
 NAMES = ("post_norm", "pre_norm")
 WORSE, SAME = 0.3, 0.1

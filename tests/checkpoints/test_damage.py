@@ -245,7 +245,9 @@ def test_a_disk_that_fills_up_at_any_file_is_said(small_disk, capfd, free_pages)
 def test_failures_left_in_futures_are_passed_over_and_others_are_not(tmp_path, caplog):
     save(tmp_path, 1)  # Orbax is imported, and its logs are filtered
     loop = asyncio.new_event_loop()
-    theirs = f'RESOURCE_EXHAUSTED: Error writing "w/0.0" at local file "{tmp_path}/{UNFINISHED}/2/d"'
+    theirs = (
+        f'RESOURCE_EXHAUSTED: Error writing "w/0.0" at local file "{tmp_path}/{UNFINISHED}/2/d"'
+    )
     for words in (theirs, "somebody else's"):
         loop.create_future().set_exception(ValueError(words))
     loop.close()

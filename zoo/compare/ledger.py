@@ -89,7 +89,7 @@ def _packed(row: Row, folder: Path) -> dict[str, Any]:
         "summary": json.loads((folder / "summary.json").read_bytes()),
         "scores": _optional(folder / SCORES),
         "layers": _optional(folder / LAYERS),
-        "metrics": _thinned(read_metrics(folder / "metrics.jsonl")),
+        "metrics": thinned(read_metrics(folder / "metrics.jsonl")),
         "commit": found["commit"],
         "jax": found["packages"]["jax"],
         "cpus": found["cpus"],
@@ -100,7 +100,8 @@ def _optional(path: Path) -> Any:
     return json.loads(path.read_bytes()) if path.is_file() else None
 
 
-def _thinned(curve: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def thinned(curve: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """What a line keeps of a curve; of what it has kept, all."""
     every = max(1, len(curve) // _KEPT)
     return [
         {name: value for name, value in row.items() if name in _COLUMNS or name.startswith("eval_")}
