@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections import defaultdict
 
@@ -38,6 +39,7 @@ FACTORS: dict[str, dict[str, float]] = {
 }
 
 
+@functools.cache
 def drawn(variant: str, **changes: object) -> list[tuple[Weight, np.ndarray]]:
     config = ModelConfig(
         variant=variant,
