@@ -430,10 +430,16 @@ def test_runs_made_again_come_out_equal(
     (spec,) = final(Board(config).specs(), 1)
     scores = folder / "runs" / spec.row.run / SCORES
     _edit(scores, figures={**json.loads(scores.read_text())["figures"], "test_loss": 1.0})
+    metrics = folder / "runs" / spec.row.run / "metrics.jsonl"
+    lines = metrics.read_text().splitlines()
+    lines[1] = json.dumps(json.loads(lines[1]) | {"loss": 9.0})
+    metrics.write_text("\n".join(lines) + "\n")
     news.clear()
     assert again(config, 1, news.append) == 1
     assert news[0].startswith("differs")
     assert "test_loss: 1.0, now" in news[1]
+    step = json.loads(lines[1])["step"]
+    assert news[-1] == f"  loss: another from step {step} on"
     with pytest.raises(ConfigError, match="again = 99"):
         again(config, 99, quiet)
 
