@@ -68,6 +68,43 @@ def test_a_folder_with_something_else_is_left_alone(tmp_path: Path) -> None:
     assert [file.name for file in tmp_path.iterdir()] == ["notes.txt"]
 
 
+def test_the_working_folder_is_never_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, old = noised("deep_norm", "encoder"), tmp_path / "old"
+    zoo.save_pretrained(model, old)
+    (old / "within").mkdir()
+    before = {file.name: file.read_bytes() for file in old.iterdir() if file.is_file()}
+    for inside, folder in ((old, "."), (old, str(old)), (old / "within", "..")):
+        monkeypatch.chdir(inside)
+        with pytest.raises(CheckpointError, match="the working folder"):
+            zoo.save_pretrained(model, folder)
+    assert {file.name: file.read_bytes() for file in old.iterdir() if file.is_file()} == before
+    assert [file.name for file in tmp_path.iterdir()] == ["old"]
+
+
+def test_the_old_checkpoint_stays_until_the_new_one_stands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, old = noised("deep_norm", "encoder"), tmp_path / "old"
+    zoo.save_pretrained(model, old)
+    rename, asked = Path.rename, list[Path]()
+
+    def fails_once(self: Path, target: Path) -> Path:
+        asked.append(target)
+        if asked.count(old) == 1 and target == old:
+            raise OSError("no room")
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", fails_once)
+    with pytest.raises(CheckpointError, match="cannot be written: no room"):
+        zoo.save_pretrained(noised("post_norm", "encoder"), old)
+    assert zoo.load_pretrained(old).config.variant == "deep_norm"
+    zoo.save_pretrained(noised("post_norm", "encoder"), old)
+    assert zoo.load_pretrained(old).config.variant == "post_norm"
+    assert [file.name for file in tmp_path.iterdir()] == ["old"]
+
+
 def test_shards_are_of_the_size_that_is_asked_for(tmp_path: Path) -> None:
     model = noised("deep_norm", "decoder")
     zoo.save_pretrained(model, tmp_path / "a", shard_bytes=2000)

@@ -64,7 +64,8 @@ def save_pretrained(
 
     Args:
         model: with what it was loaded from, its labels' names and its tokenizer's files go along.
-        folder: is made; one that is there must hold a checkpoint or nothing, and is replaced.
+        folder: is made; one that is there must hold a checkpoint or nothing, and is replaced. Not
+            the working folder.
         family: `model_type` to write, or `postnorm_zoo` for our own format; default: the one the
             model came from if that still expresses it, else the best known that does, else our own.
         shard_bytes: most bytes of one file, unless a single tensor has more.
@@ -94,10 +95,16 @@ def write(
     Args:
         files: more of them by name, before what came along with the model.
     """
-    target = Path(folder)
+    # Whole and without links: `.` has no parent to write in beside it.
+    target = Path(folder).resolve()
     if target.exists() and not _replaceable(target):
         raise CheckpointError(
             f"{target} holds something else than a checkpoint; use a new or an empty folder"
+        )
+    if Path.cwd().is_relative_to(target):
+        raise CheckpointError(
+            f"{target} would be replaced while it is the working folder, or holds it; name "
+            "another folder, or run this from elsewhere"
         )
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -114,13 +121,26 @@ def write(
         for name, content in (files or {}).items():
             (beside / name).write_bytes(content)
         os.chmod(beside, 0o755)  # a temporary folder is for its owner alone
-        if target.exists():
-            shutil.rmtree(target)
-        beside.rename(target)
+        _put_in_place(beside, target)
     except OSError as error:
         raise CheckpointError(f"{target} cannot be written: {error}") from error
     finally:
         shutil.rmtree(beside, ignore_errors=True)
+
+
+def _put_in_place(fresh: Path, target: Path) -> None:
+    """Rename `fresh` to `target`; what is there is deleted only once the new folder stands."""
+    old = fresh.with_name(f"{fresh.name}-replaced")
+    replaced = target.exists()
+    if replaced:
+        target.rename(old)
+    try:
+        fresh.rename(target)
+    except OSError:
+        if replaced:
+            old.rename(target)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def _replaceable(folder: Path) -> bool:
