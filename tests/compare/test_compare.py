@@ -24,6 +24,7 @@ from zoo.compare.again import again
 from zoo.compare.compare import check, compare, comparison
 from zoo.compare.config import CompareConfig, from_json, load_compare_config
 from zoo.compare.executors import InProcess
+from zoo.compare.origins import Origins
 from zoo.compare.plan import Spec, cells
 from zoo.compare.results import SCORES, Row, read_row
 from zoo.compare.work import Board, log_of, parse_shard
@@ -122,6 +123,17 @@ def test_choices_and_verdicts_see_different_halves(whole: tuple[CompareConfig, P
             assert row.figures["test_loss"] != row.figures["eval_loss"]
             content = json.loads((folder / "runs" / row.run / "config.json").read_text())
             assert content["config"]["data"]["validation_half"] == "first"
+
+
+def test_a_run_says_what_it_was_made_of(whole: tuple[CompareConfig, Path]) -> None:
+    config, folder = whole
+    for spec in Board(config).specs():
+        origin = Origins(config).of(spec)
+        summary = json.loads((folder / "runs" / spec.row.run / "summary.json").read_text())
+        assert summary["data_fingerprint"] == origin.data
+        scores = json.loads((folder / "runs" / spec.row.run / SCORES).read_text())
+        assert scores.get("made_with", {}) == origin.scores
+        assert bool(origin.scores) == (spec.row.phase == "final")
 
 
 def test_the_same_command_makes_nothing_again_and_reports_the_same(

@@ -14,7 +14,7 @@ from zoo.compare.ledger import unpack
 from zoo.compare.plan import base_run, cells, test_data
 from zoo.compare.report import write_report
 from zoo.compare.results import RESULTS, Row, condition, write_json
-from zoo.compare.statistics import Analysis, Pair, Score, analyse
+from zoo.compare.statistics import Analysis, Score, analyse
 from zoo.compare.work import JUDGED, Board, Say, metric_of
 from zoo.environment import environment
 from zoo.errors import ConfigError, choices, near_matches
@@ -53,7 +53,7 @@ def compare(
     config.workdir.mkdir(parents=True, exist_ok=True)
     write_json(config.workdir / CONFIG, {"config": config.to_json(), "environment": environment()})
     if config.ledger is not None:
-        unpack(Path(config.ledger), config.workdir / "runs")
+        unpack(Path(config.ledger), config.workdir)
     board = Board(config)
     (run_with or executor(config, shard))(board, say)
     made = comparison(config)
@@ -148,34 +148,25 @@ def judge(config: CompareConfig, rows: Sequence[Row], choices: Sequence[Choice])
     """The statistics of the final runs; no verdict rests on a setting at the end of its space."""
     metric = metric_of(config)
     final = [row for row in rows if row.phase == "final" and row.status in RESULTS]
+    edges = [
+        (choice.variant, condition(choice.task, choice.depth, choice.width))
+        for choice in choices
+        if choice.on_edge
+    ]
     analysis = analyse(
         [Score(row.variant, row.condition, row.seed, row.test) for row in final],
         lower_is_better=metric.lower_is_better,
         smallest=config.smallest,
+        withheld=dict.fromkeys(edges, _EDGE),
     )
-    edges = {
-        (choice.variant, condition(choice.task, choice.depth, choice.width))
-        for choice in choices
-        if choice.on_edge
-    }
     if not edges:
         return analysis
-
-    def withheld(pair: Pair) -> bool:
-        return any(
-            name in (pair.a, pair.b) and pair.condition in (None, where) for name, where in edges
-        )
-
-    pairs = [
-        dataclasses.replace(pair, verdict="no verdict", reason=_EDGE) if withheld(pair) else pair
-        for pair in analysis.pairs
-    ]
-    names = sorted({f"{name} ({where})" for name, where in edges})
+    names = sorted(f"{name} ({where})" for name, where in edges)
     note = (
         f"No verdict on {'; '.join(names)}: the best setting lies on the end of the space that was "
         "searched, and a better one may lie beyond."
     )
-    return dataclasses.replace(analysis, pairs=pairs, notes=[*analysis.notes, note])
+    return dataclasses.replace(analysis, notes=[*analysis.notes, note])
 
 
 def _folded(name: str) -> str:

@@ -7,7 +7,7 @@ import dataclasses
 import io
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -39,8 +39,9 @@ class Row:
         seed: of initialisation; the order of the data is shared by all runs of a place in the
             list of seeds.
         steps: asked for.
-        status: how the run ended; `unscored` when its figures are still to be taken, `missing`
-            when it has not ended, `damaged` when its files cannot be believed.
+        status: how the run ended; `unscored` when figures are still to be taken, or were taken
+            on other data or otherwise; `missing` when it has not ended, `damaged` when its files
+            cannot be believed, or tell of other data.
         note: why, where it did not finish.
         metric: the figure that choices are made by, at the end of the run; None unless finished.
         test: the figure on data that no choice has seen; final runs only.
@@ -90,7 +91,27 @@ def condition(task: str, depth: int, width: int) -> str:
     return f"{task}, {depth} layers, width {width}"
 
 
-def read_row(planned: Row, runs: Path, metric: Metric, select: Metric | None = None) -> Row:
+@dataclasses.dataclass(frozen=True)
+class Origin:
+    """What a run is made of that its name does not say.
+
+    Attributes:
+        data: fingerprint of what it trains on and is chosen by.
+        scores: what its `test_` figures are made with, under `made_with` in `scores.json`.
+    """
+
+    data: str
+    scores: Mapping[str, Any]
+
+
+def read_row(
+    planned: Row,
+    runs: Path,
+    metric: Metric,
+    select: Metric | None = None,
+    *,
+    origin: Callable[[], Origin] | None = None,
+) -> Row:
     """The planned row with what its folder holds.
 
     A folder whose files contradict each other gives the status `damaged` and a note that names
@@ -101,6 +122,8 @@ def read_row(planned: Row, runs: Path, metric: Metric, select: Metric | None = N
         runs: the folder of all runs.
         metric: the figure to compare by.
         select: the figure to choose by; None: the same.
+        origin: what it would be made of now, asked only where its files say what it was made of;
+            what they do not say, as those of older versions, is taken to be the same.
     """
     select = metric if select is None else select
     folder = runs / planned.run
@@ -112,22 +135,29 @@ def read_row(planned: Row, runs: Path, metric: Metric, select: Metric | None = N
         scores = _scores(folder)
     except (DataError, OSError) as error:
         return dataclasses.replace(planned, status="damaged", note=str(error))
+    data, made_with = summary.get("data_fingerprint"), scores.get("made_with")
+    now = origin() if origin is not None and (data or made_with) else None
+    if now is not None and data not in (None, now.data):
+        note = f"{folder / 'summary.json'}: of a run on other data than there is now"
+        return dataclasses.replace(planned, status="damaged", note=note)
     status: RunStatus = summary["status"]
-    if status == "finished" and not scores:
-        return dataclasses.replace(planned, status="unscored")
     figures = {name: value for name, value in summary.items() if name.startswith("eval_")}
     figures |= scores.get("figures", {})
-    value = figures.get(f"eval_{select.name}")
+    value, test = figures.get(f"eval_{select.name}"), figures.get(f"test_{metric.name}")
     note = summary.get("note", "")
-    if status == "finished" and (value is None or not math.isfinite(value)):
-        status, note = "diverged", f"eval_{select.name} = {value} at the end"
     finished = status == "finished"
+    if finished:
+        outdated = now is not None and made_with not in (None, now.scores)
+        if not scores or outdated or value is None or (planned.phase == "final" and test is None):
+            return dataclasses.replace(planned, status="unscored")
+        if not math.isfinite(value):
+            status, note, finished = "diverged", f"eval_{select.name} = {value} at the end", False
     return dataclasses.replace(
         planned,
         status=status,
         note=note,
         metric=value if finished else None,
-        test=figures.get(f"test_{metric.name}") if finished else None,
+        test=test if finished else None,
         figures=figures,
         seconds=float(summary["wall_time_s"]),
         tokens=int(summary["tokens"]),

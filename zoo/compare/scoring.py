@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from zoo.compare.config import CompareConfig
+from zoo.compare.origins import made_with
 from zoo.compare.plan import Spec, test_data
 from zoo.compare.results import LAYERS, SCORES, write_json
 from zoo.diagnosis.runs import config_of, diagnose_config, newest_state
@@ -30,6 +31,7 @@ def score(config: CompareConfig, spec: Spec, select: str) -> None:
     """
     folder = Path(spec.config.workdir)
     figures: dict[str, float] = {}
+    made: dict[str, Any] = {}
     final, task = spec.row.phase == "final", TASKS[spec.config.task]
     judged = task.judge is not None and (final or f"eval_{select}" not in read_summary(folder))
     if final or judged:
@@ -40,14 +42,15 @@ def score(config: CompareConfig, spec: Spec, select: str) -> None:
             figures, _ = judgement(model, run.data, task, run.config.eval_batches)
         if final:
             unseen = prepare(test_data(config, spec.config))
-            beams = config.num_beams if task.searches else 1
-            measured = _figures(unseen, state, model, num_beams=beams)
+            made = made_with(config, spec.config, unseen.data.fingerprint)
+            measured = _figures(unseen, state, model, num_beams=made["num_beams"])
             figures |= {name.replace("eval_", "test_", 1): each for name, each in measured.items()}
     spent = cost(spec.config)
     write_json(
         folder / SCORES,
         {
             "figures": figures,
+            **({"made_with": made} if final else {}),
             "parameters": spent.parameters,
             "flops": spent.flops_per_step * spec.config.steps,
             "memory": spent.memory,

@@ -1,8 +1,8 @@
 """Making runs over a shared folder: each is claimed, made once, and scored.
 
-Any number of processes may work on one comparison. A claim is a lock on a file that the system
-frees when its process ends, however it ends; a run that nobody has claimed and that has no
-result is there for the taking, with the checkpoints that its last process left.
+Any number of processes may work on one comparison. A run that nobody has claimed
+(`zoo.compare.locks`) and that has no result is there for the taking, with the checkpoints that
+its last process left.
 """
 
 from __future__ import annotations
@@ -18,17 +18,18 @@ from pathlib import Path
 from typing import Any
 
 import jax
-from filelock import FileLock, Timeout
 
 from zoo.compare.comparison import Choice
 from zoo.compare.config import CompareConfig
 from zoo.compare.ledger import append
+from zoo.compare.locks import claim
 from zoo.compare.matching import Matcher
+from zoo.compare.origins import Origins
 from zoo.compare.plan import Cell, Setting, Spec, cells, make_spec
-from zoo.compare.results import LAYERS, RESULTS, Phase, Row, read_row
+from zoo.compare.results import LAYERS, RESULTS, SCORES, Phase, Row, read_row
 from zoo.compare.scoring import measure_layers, score
 from zoo.compare.tuning import tune
-from zoo.errors import ConfigError, ZooError
+from zoo.errors import ConfigError, DataError, ZooError
 from zoo.tasks import TASKS
 from zoo.tasks.base import Metric
 from zoo.training.loop import train
@@ -58,12 +59,13 @@ class Board:
         self.runs = config.workdir / "runs"
         self.cells = list(cells(config))
         self._matcher = Matcher(config)
+        self._origins = Origins(config)
         self._specs: dict[Any, Spec] = {}
         self._results: dict[str, Row] = {}
-        self._failed: set[str] = set()
+        self._failed: dict[str, Any] = {}
         if retry:  # a full disk may have been it
-            failed = (spec for spec in self.specs() if self.row(spec).status == "failed")
-            self._failed = {spec.row.run for spec in failed}
+            failed = [spec.row.run for spec in self.specs() if self.row(spec).status == "failed"]
+            self._failed = {run: self._stamp(run) for run in failed}
             self._results.clear()
 
     def spec(
@@ -82,8 +84,15 @@ class Board:
         """What is known of a run; what will not change is read once."""
         name = spec.row.run
         if name not in self._results:
-            row = read_row(spec.row, self.runs, self.metric, self.select)
-            if row.status == "failed" and name in self._failed:
+            row = read_row(
+                spec.row,
+                self.runs,
+                self.metric,
+                self.select,
+                origin=lambda: self._origins.of(spec),
+            )
+            # Until it has been made again, here or by another process.
+            if row.status == "failed" and self._failed.get(name) == self._stamp(name):
                 row = dataclasses.replace(row, status="missing")
             if row.status in RESULTS:
                 self._results[name] = row
@@ -119,11 +128,12 @@ class Board:
         folder = self.runs / spec.row.run
         first = spec.row.seed == self.config.labelled()[spec.row.task].seed
         asked = self.config.layers and spec.row.phase == "final" and first
-        return asked and not (folder / LAYERS).is_file() and (folder / "checkpoints").is_dir()
+        return asked and not (folder / LAYERS).is_file() and _has_weights(folder)
 
-    def tried_again(self, spec: Spec) -> None:
-        """A run that had failed before this process began has been made again."""
-        self._failed.discard(spec.row.run)
+    def _stamp(self, run: str) -> tuple[int, int]:
+        """Other for each summary that is written."""
+        status = (self.runs / run / "summary.json").stat()
+        return status.st_ino, status.st_mtime_ns
 
 
 def metric_of(config: CompareConfig) -> Metric:
@@ -166,20 +176,11 @@ def work(board: Board, say: Say, *, shard: tuple[int, int] = (1, 1)) -> None:
 
 def _take(board: Board, spec: Spec, say: Say) -> bool:
     """Make one run if nobody else is at it; whether it was made here."""
-    locks = board.config.workdir / "locks"
-    locks.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(locks / f"{spec.row.run}.lock")
-    try:
-        lock.acquire(blocking=False)
-    except Timeout:
-        return False
-    try:
-        if board.is_done(spec):  # somebody was quicker
+    with claim(board.config.workdir, spec.row.run) as ours:
+        if not ours or board.is_done(spec):  # somebody was quicker
             return False
         make_run(board, spec, say)
         return True
-    finally:
-        lock.release()
 
 
 def make_run(board: Board, spec: Spec, say: Say) -> None:
@@ -189,16 +190,21 @@ def make_run(board: Board, spec: Spec, say: Say) -> None:
     if row.status == "damaged":
         say(f"{row.note}; set aside as {_set_aside(folder)}, made again")
         row = board.row(spec)
-    if row.status not in (*RESULTS, "unscored"):
+    # What a ledger gave cannot be scored again: it has no weights.
+    scorable = row.status == "unscored" and _has_weights(folder)
+    if row.status not in RESULTS and not scorable:
         _log(board, "start", spec)
         summary = _trained(spec, say)
         if summary["status"] == "preempted":
             raise Preempted(f"{spec.row.run} stopped at step {summary['steps']} and is saved")
-        board.tried_again(spec)
         row = board.row(spec)
     if row.status == "unscored":
         score(board.config, spec, board.select.name)
         row = board.row(spec)
+    if row.status not in RESULTS:  # it would be made for ever
+        figures = f"eval_{board.select.name} or test_{board.metric.name}"
+        lacks = f"scoring it gave no {figures}, or its data has changed meanwhile"
+        raise DataError(f"{spec.row.run}: {row.note or lacks}")
     if row.status == "finished" and board.wants_layers(spec):
         measure_layers(spec)
     if board.config.ledger is not None:
@@ -213,6 +219,8 @@ def _trained(spec: Spec, say: Say) -> dict[str, Any]:
     folder = Path(spec.config.workdir)
     begun = (folder / "config.json").exists()
     folder.mkdir(parents=True, exist_ok=True)
+    for name in (SCORES, LAYERS):  # of an earlier end
+        (folder / name).unlink(missing_ok=True)
     with _output_to(folder / "log.txt"):
         try:
             return train(spec.config)
@@ -231,6 +239,10 @@ def _trained(spec: Spec, say: Say) -> dict[str, Any]:
     folder.mkdir(parents=True)
     with _output_to(folder / "log.txt"):
         return train(spec.config)
+
+
+def _has_weights(folder: Path) -> bool:
+    return (folder / "checkpoints").is_dir()
 
 
 def _first_line(error: Exception) -> str:

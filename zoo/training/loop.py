@@ -265,6 +265,7 @@ def _finish(loop: Loop, workdir: Path) -> dict[str, Any]:
     metrics = read_metrics(workdir / "metrics.jsonl")
     paths = {"config": workdir / "config.json", "metrics": workdir / "metrics.jsonl"}
     more: dict[str, Any] = {"variant": run.config.model.variant}
+    more["data_fingerprint"] = run.data.fingerprint
     if loop.note:
         more["note"] = loop.note
     if metrics and loop.status != "failed":
