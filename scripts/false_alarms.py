@@ -325,7 +325,7 @@ and with three seeds under one condition nothing of the kind can be shown. A var
 more often, but scores better where it finishes, gets no verdict.
 
 **Places** in the ranking count how many others failed less or are better; what was not told apart
-shares a place.
+shares a place, and so does a variant whose verdict is withheld.
 
 ## How often they are wrong
 

@@ -395,6 +395,22 @@ def test_an_order_that_reverses_is_noted() -> None:
     assert any("a is better than b at 6, worse at 96" in note for note in notes)
 
 
+def test_what_is_withheld_gives_no_place_and_no_note() -> None:
+    scores = runs("a", "x", 1.0, 1.01, 1.02) + runs("b", "x", 2.0, 2.01, 2.02)
+    scores += runs("a", "y", 3.0, 3.01, 3.02) + runs("b", "y", 2.0, 2.01, 2.02)
+    scores += runs("c", "x", 5.0, 5.01, 5.02) + runs("c", "y", 5.0, 5.01, 5.02)
+    assert any("reverses" in note for note in analyse(scores).notes)
+    found = analyse(scores, withheld={("a", "y"): "why not"})
+    withheld = [(pair.a, pair.b, pair.condition) for pair in found.pairs if pair.reason]
+    assert withheld == [("a", "b", "y"), ("a", "c", "y"), ("a", "b", None), ("a", "c", None)]
+    assert {pair.verdict for pair in found.pairs if pair.reason} == {"no verdict"}
+    assert not any("reverses" in note for note in found.notes)
+    # c is still shown to be worse than b, and than nobody else.
+    assert {rank.variant: rank.place for rank in found.ranking} == {"a": 1, "b": 1, "c": 2}
+    plain = analyse(scores)
+    assert [pair.low for pair in found.pairs] == [pair.low for pair in plain.pairs]
+
+
 def test_a_noisy_cell_is_named() -> None:
     values = np.random.default_rng(0).standard_normal((2, 4, 3))
     values[1, 2] = [0.0, 40.0, -35.0]

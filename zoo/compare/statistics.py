@@ -14,7 +14,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import combinations
 
 import numpy as np
@@ -77,6 +77,7 @@ def analyse(
     lower_is_better: bool = True,
     confidence: float = 0.95,
     smallest: float = 0.0,
+    withheld: Mapping[tuple[str, str], str] | None = None,
 ) -> Analysis:
     """What the final scores of a sweep show.
 
@@ -85,6 +86,8 @@ def analyse(
         confidence: of everything that is said together.
         smallest: the smallest difference that matters, in the metric's unit: where an interval
             lies within ±smallest the two are `equivalent`.
+        withheld: (variant, condition) to the reason why no verdict may rest on its scores; neither
+            places nor notes do then.
 
     Raises:
         ConfigError: on a confidence outside of 0 to 1, or a negative `smallest`.
@@ -95,7 +98,7 @@ def analyse(
     if not smallest >= 0:
         raise ConfigError(f"smallest = {smallest} is negative; use 0 or more, in the metric's unit")
     grid = _grid(list(scores), 1.0 if lower_is_better else -1.0, confidence, smallest)
-    pairs = _pairs(grid)
+    pairs = [_withheld(pair, withheld or {}) for pair in _pairs(grid)]
     known = grid.spread.own > 0
     level = grid.spread.level[known.any(1)]
     level = level[np.isfinite(level)]
@@ -310,6 +313,13 @@ def _with_failures(grid: _Grid, question: _Question, pair: Pair) -> Pair:
         return dataclasses.replace(pair, reason=said)
     reason = f"{said}, which so few runs do not tell from chance"
     return dataclasses.replace(pair, verdict="no verdict", reason=reason)
+
+
+def _withheld(pair: Pair, reasons: Mapping[tuple[str, str], str]) -> Pair:
+    for (variant, condition), reason in reasons.items():
+        if variant in (pair.a, pair.b) and pair.condition in (None, condition):
+            return dataclasses.replace(pair, verdict="no verdict", reason=reason)
+    return pair
 
 
 def _number(value: float) -> float | None:
