@@ -46,6 +46,23 @@ def _hints(kind: type) -> dict[str, Any]:
     return get_type_hints(kind)
 
 
+def may_be_none(kind: type, name: str) -> bool:
+    """Whether a field, named with dots where it lies in a nested dataclass, may be None."""
+    return type(None) in _parts(_hint(kind, name))
+
+
+def is_whole(kind: type, name: str) -> bool:
+    """Whether the numbers that a field takes, named likewise, are whole ones."""
+    parts = _parts(_hint(kind, name))
+    return int in parts and float not in parts
+
+
+def _hint(kind: Any, name: str) -> Any:
+    for part in name.split("."):
+        kind = _hints(kind)[part]
+    return kind
+
+
 def at_least(name: str, value: int | None, least: int) -> None:
     """Raise ConfigError where a number is below `least`; None passes, it is filled in later."""
     if value is not None and value < least:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Callable, Sequence
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, TypeVar
 
 import tyro
 
 from zoo.cli.flags import parse_typed, value_of
 from zoo.compare.config import CompareConfig, Match, Search, load_compare_config
 from zoo.errors import ConfigError
+from zoo.settings import may_be_none
 from zoo.training.config import TrainConfig
 from zoo.training.trackers import dumps
 
@@ -142,18 +143,22 @@ def settings(base: CompareConfig, options: CompareOptions, typed: frozenset[str]
     """The config of a file with what was typed put over it.
 
     Raises:
-        ConfigError: on a list that cannot be read, or a flag that a config with tasks cannot take.
+        ConfigError: on a list that cannot be read, a `none` where there must be a value, or a flag
+            that a config with tasks cannot take.
     """
-    values: dict[str, Any] = {}
-    for field in dataclasses.fields(CompareConfig):
-        value = getattr(options, field.name, None)
-        if field.name in typed and value is not None:
-            values[field.name] = value
+    ours = [field.name for field in dataclasses.fields(CompareConfig) if field.name in typed]
+    values = {name: getattr(options, name) for name in ours}
     for name, kind in (("variants", str), ("depths", int), ("widths", int)):
         if name in values:
-            values[name] = listed(name, values[name], kind)
-    if options.lrs is not None:
-        values["space"] = {**base.space, "optim.lr": listed("lrs", options.lrs, float)}
+            values[name] = () if values[name] is None else listed(name, values[name], kind)
+    for name, value in values.items():
+        if value is None and not may_be_none(CompareConfig, name):
+            raise ConfigError(f"--{name.replace('_', '-')} = none: it needs a value")
+    if "lrs" in typed:
+        space = {name: tried for name, tried in base.space.items() if name != "optim.lr"}
+        if options.lrs is not None:
+            space["optim.lr"] = listed("lrs", options.lrs, float)
+        values["space"] = space
     own = {"workdir", *(field.name for field in dataclasses.fields(CompareOptions))}
     of_run = typed - own
     if base.tasks and of_run:

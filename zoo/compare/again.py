@@ -13,6 +13,7 @@ from zoo.compare.plan import Spec
 from zoo.compare.results import Row, read_curve, read_row
 from zoo.compare.work import Board, Say, make_run
 from zoo.errors import ConfigError
+from zoo.settings import at_least
 
 
 def again(config: CompareConfig, count: int, say: Say) -> int:
@@ -25,8 +26,9 @@ def again(config: CompareConfig, count: int, say: Say) -> int:
         count: how many, chosen at random.
 
     Raises:
-        ConfigError: when fewer have finished.
+        ConfigError: when fewer have finished, or it is none.
     """
+    at_least("again", count, 1)
     take_share(0, config.workers)
     board = Board(config, retry=False)
     done = [spec for spec in board.specs() if board.row(spec).status == "finished"]
