@@ -15,23 +15,28 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from tests.compare.conftest import Comparing
 from zoo.compare.again import again
-from zoo.compare.compare import check, compare, comparison
+from zoo.compare.compare import check, check_metric, compare, comparison
 from zoo.compare.config import CompareConfig, from_json, load_compare_config
+from zoo.compare.dry_run import dry_run
 from zoo.compare.executors import InProcess
 from zoo.compare.origins import Origins
 from zoo.compare.plan import Spec, cells
 from zoo.compare.results import SCORES, Row, read_row
 from zoo.compare.work import Board, log_of, parse_shard
 from zoo.errors import ConfigError, DataError
+from zoo.tasks import TASKS
 from zoo.training.config import TrainConfig
 from zoo.training.loop import train
 from zoo.training.trackers import read_metrics
+from zoo.variants import registry
+from zoo.variants.registry import get_variant
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -389,6 +394,7 @@ def test_settings_survive_json(comparing: Comparing) -> None:
         ({"seeds": 0}, "seeds"),
         ({"metric": "los"}, "did you mean loss"),
         ({"select": "bleu"}, "gives no such figure"),
+        ({"metric": "f1"}, "gives no such figure"),
         ({"test_path": "/nowhere"}, "/nowhere"),
         ({"run": {"data_seed": 3}}, "data_seed"),
         ({"run": {"data.path": "/nowhere"}}, "/nowhere"),
@@ -402,6 +408,50 @@ def test_what_cannot_work_is_refused_before_anything_is_run(
     with pytest.raises(ValueError, match=word):
         compare(config, say=quiet)
     assert not config.workdir.exists()
+
+
+@pytest.mark.parametrize(
+    ("task", "labels", "given"),
+    [
+        ("sequence_classification", ("no", "yes"), {"f1", "f1_macro", "accuracy", "matthews"}),
+        ("sequence_classification", ("a", "b", "c"), {"f1_macro", "accuracy", "matthews"}),
+        ("seq2seq", (), {"bleu", "chrf"}),
+        ("language_model", (), set()),
+    ],
+)
+def test_a_metric_is_one_that_the_task_gives_on_its_data(
+    task: str, labels: tuple[str, ...], given: set[str]
+) -> None:
+    data: Any = SimpleNamespace(
+        label="the text", bytes_per_token=lambda _: 1.0, spec=SimpleNamespace(labels=labels)
+    )
+    for name in ("bleu", "chrf", "accuracy", "f1", "f1_macro", "matthews"):
+        accepted = contextlib.nullcontext()
+        refused = pytest.raises(ConfigError, match=f"metric = '{name}': {task} gives no such")
+        with accepted if name in given else refused:
+            check_metric("metric", name, TASKS[task], data)
+    check_metric("metric", "loss", TASKS[task], data)
+
+
+def test_workers_are_refused_a_variant_that_they_do_not_know(
+    comparing: Comparing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = dataclasses.replace(get_variant("pre_norm"), name="my_norm", aliases=())
+    monkeypatch.setattr(registry, "_registered", {})
+    registry.register_variant(own)
+    check(comparing(variants=("my_norm",)))
+    with pytest.raises(ConfigError, match="workers = 2: 'my_norm' is registered"):
+        check(comparing(variants=("pre_norm", "my_norm"), workers=2))
+    check(comparing(workers=2))
+
+
+def test_a_dry_run_takes_as_long_with_more_workers_and_says_what_it_did(
+    comparing: Comparing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("zoo.compare.dry_run.seconds_per_step", lambda _: 36.0)
+    plans = [dry_run(comparing(workers=count)) for count in (1, 2)]
+    assert plans[0].hours == plans[1].hours == pytest.approx(8 * 4 * 36 / 3600)
+    assert str(plans[0]).splitlines()[-1] == "no run was made"
 
 
 def test_shards_are_read_and_refused() -> None:
@@ -452,8 +502,9 @@ def test_runs_made_again_come_out_equal(
     assert "test_loss: 1.0, now" in news[1]
     step = json.loads(lines[1])["step"]
     assert news[-1] == f"  loss: another from step {step} on"
-    with pytest.raises(ConfigError, match="again = 99"):
-        again(config, 99, quiet)
+    for count in (99, 0, -1):
+        with pytest.raises(ConfigError, match=f"again = {count}"):
+            again(config, count, quiet)
 
 
 def test_runs_that_others_have_claimed_are_left_to_them(comparing: Comparing) -> None:

@@ -15,12 +15,13 @@ from zoo.compare.plan import base_run, cells, test_data
 from zoo.compare.report import write_report
 from zoo.compare.results import RESULTS, Row, condition, write_json
 from zoo.compare.statistics import Analysis, Score, analyse
-from zoo.compare.work import JUDGED, Board, Say, metric_of
+from zoo.compare.work import Board, Say, metric_of
+from zoo.data.base import Data
 from zoo.environment import environment
 from zoo.errors import ConfigError, choices, near_matches
 from zoo.tasks import TASKS, Task
 from zoo.training.setup import open_run_data
-from zoo.variants.registry import get_variant
+from zoo.variants.registry import is_own
 
 _EDGE = "a best setting lies on the end of what was searched"
 
@@ -79,36 +80,40 @@ def check(config: CompareConfig) -> None:
         same = names.setdefault(_folded(name), name)
         if same != name:
             raise ConfigError(f"variants names {same!r} and {name!r}, which make the same folders")
-        get_variant(name)
+        if is_own(name) and config.workers > 1:
+            raise ConfigError(
+                f"workers = {config.workers}: {name!r} is registered in this process alone, and "
+                "workers are others; use workers = 1, or start this command as several shards"
+            )
     if len({TASKS[run.task].metric for run in labels.values()}) > 1 and config.metric is None:
         raise ConfigError(
             "tasks are judged by different metrics; name one that all have, such as metric = 'loss'"
         )
-    for task in {run.task for run in labels.values()}:
-        for field in ("metric", "select"):
-            check_metric(field, getattr(config, field), TASKS[task])
     opened = set()
     for cell in cells(config):
         run = base_run(config, cell)
         if cell.task not in opened:
             opened.add(cell.task)
-            open_run_data(run)
+            data = open_run_data(run)
             open_run_data(test_data(config, run))
+            for field in ("metric", "select"):
+                check_metric(field, getattr(config, field), TASKS[run.task], data)
 
 
-def check_metric(field: str, name: str | None, task: Task) -> None:
-    """Refuse a figure that a task does not give.
+def check_metric(field: str, name: str | None, task: Task, data: Data) -> None:
+    """Refuse a figure that a task does not give on its data.
 
     Raises:
         ConfigError: naming those that it gives.
     """
-    given = [*task.metrics(1.0, 1.0, **dict.fromkeys(task.hits, 1.0))]
+    ratio, hits = data.bytes_per_token("validation"), dict.fromkeys(task.hits, 1.0)
+    given = list(task.metrics(1.0, ratio, **hits))
     if task.judge is not None:
-        given += [each for each in JUDGED if each not in given]
+        given += [each for each in task.judge.names(data.spec) if each not in given]
     if name is not None and name not in given:
         raise ConfigError(
-            f"{field} = {name!r}: {task.name} gives no such figure{near_matches(name, given)}; "
-            f"it gives {choices(given)}"
+            f"{field} = {name!r}: {task.name} gives no such figure on {data.label}"
+            f"{near_matches(name, given)}; it gives {choices(given)}"
         )
 
 

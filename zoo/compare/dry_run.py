@@ -28,7 +28,8 @@ class Plan:
         tuning, final: runs of the two phases, extensions left out.
         extensions: tuning runs that may come on top.
         done: results that are there, by status.
-        hours: of the runs that are left, from steps timed here.
+        hours: of the runs that are left, from steps timed here with all processors: workers share
+            them, so that more of them are no quicker than what is timed.
         detectable: the smallest difference, in the mean over all places, that is shown four
             times in five, in standard deviations of a run.
         detectable_metric: the same in the metric, where runs that are there give their spread.
@@ -71,12 +72,15 @@ class Plan:
                 f"shows     differences of {self.detectable:.2g} standard deviations of a run"
                 f"{own} on average over all places, four times in five"
             )
-        lines.append("nothing was written")
+        lines.append("no run was made")
         return "\n".join(lines)
 
 
 def dry_run(config: CompareConfig) -> Plan:
-    """The plan of a comparison; some steps are timed, nothing is written.
+    """The plan of a comparison; some steps are timed, no run is made.
+
+    Text that is tokenised for it stays in the cache; what `match = "time"` measures stays in the
+    comparison's folder, where there is one.
 
     Raises:
         ConfigError: on what cannot work.
@@ -118,7 +122,7 @@ def dry_run(config: CompareConfig) -> Plan:
         extensions=counts["extensions"],
         final=counts["final"],
         done={str(status): count for status, count in done.items()},
-        hours=max(0.0, units - spent_flops) * seconds / 3600 / config.workers,
+        hours=max(0.0, units - spent_flops) * seconds / 3600,
         detectable=smallest,
         detectable_metric=None if smallest is None or not spread else smallest * spread,
         metric=found.metric.name,

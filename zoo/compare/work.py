@@ -145,12 +145,12 @@ def metric_of(config: CompareConfig) -> Metric:
     return _metric(config.metric)
 
 
-# What tasks are judged by: of these more is better, of the figures of a loss less.
-JUDGED = ("bleu", "chrf", "accuracy", "f1", "f1_macro", "matthews")
+# Of these more is better, of the figures of a loss less.
+_GAINS = ("bleu", "chrf", "accuracy", "f1", "f1_macro", "matthews", "exact_match")
 
 
 def _metric(name: str) -> Metric:
-    return Metric(name, name not in (*JUDGED, "exact_match"))
+    return Metric(name, lower_is_better=name not in _GAINS)
 
 
 def work(board: Board, say: Say, *, shard: tuple[int, int] = (1, 1)) -> None:

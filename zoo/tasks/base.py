@@ -45,12 +45,30 @@ class Judgement(NamedTuple):
     protocol: dict[str, Any]
 
 
-class Judge(Protocol):
+class Judging(Protocol):
     """Figures that are no sums over tokens, of the rows that `data.eval_rows` names."""
 
     def __call__(
         self, model: Transformer, data: Data, *, max_batches: int | None, num_beams: int
     ) -> Judgement: ...
+
+
+@dataclasses.dataclass(frozen=True)
+class Judge:
+    """A way to judge, and what comes of it.
+
+    Attributes:
+        judging: of a model on the rows of some data.
+        names: of its figures, without `eval_`, on rows of such a spec.
+    """
+
+    judging: Judging
+    names: Callable[[RowSpec], tuple[str, ...]]
+
+    def __call__(
+        self, model: Transformer, data: Data, *, max_batches: int | None, num_beams: int
+    ) -> Judgement:
+        return self.judging(model, data, max_batches=max_batches, num_beams=num_beams)
 
 
 class Metric(NamedTuple):

@@ -43,8 +43,8 @@ def judge_labels(
         batch, inputs: as of the task.
     """
 
-    def judge(
-        model: Transformer, data: Data, *, max_batches: int | None, num_beams: int = 1
+    def judging(
+        model: Transformer, data: Data, *, max_batches: int | None, num_beams: int
     ) -> Judgement:
         measures = library("sklearn.metrics", "scikit-learn")
         structure, leaves = split(model)
@@ -65,12 +65,16 @@ def judge_labels(
             "matthews": correlation,
         }
         protocol: dict[str, Any] = {"scikit-learn": importlib.import_module("sklearn").__version__}
-        if len(data.spec.labels) == 2:
+        if "f1" in names(data.spec):
             figures["f1"] = measures.f1_score(*pair, pos_label=1, zero_division=0.0)
             protocol["f1_label"] = data.spec.labels[1]
         return Judgement({name: float(value) for name, value in figures.items()}, protocol)
 
-    return judge
+    def names(spec: RowSpec) -> tuple[str, ...]:
+        always = ("accuracy", "f1_macro", "matthews")
+        return (*always, "f1") if len(spec.labels) == 2 else always
+
+    return Judge(judging, names)
 
 
 @functools.partial(jax.jit, static_argnames="structure")
@@ -94,8 +98,8 @@ def judge_targets(
         batch: of the task, with `inputs` and `attention_mask`.
     """
 
-    def judge(
-        model: Transformer, data: Data, *, max_batches: int | None, num_beams: int = 1
+    def judging(
+        model: Transformer, data: Data, *, max_batches: int | None, num_beams: int
     ) -> Judgement:
         scores = library("sacrebleu", "sacrebleu")
         assert isinstance(data, ExampleData)
@@ -115,7 +119,7 @@ def judge_targets(
             protocol[f"{name}_signature"] = str(score.get_signature())
         return Judgement(figures, protocol)
 
-    return judge
+    return Judge(judging, lambda _: ("bleu", "chrf"))
 
 
 def _written(

@@ -85,6 +85,11 @@ def is_known(spec: str) -> bool:
     return fold_name(name) in _owners()
 
 
+def is_own(spec: str) -> bool:
+    """Whether a variant is not the zoo's: other processes do not know it until they register it."""
+    return get_variant(spec).name in _registered
+
+
 def _owners() -> dict[str, Variant]:
     """Every name and alias, folded."""
     return {fold_name(name): owner for owner in _all() for name in (owner.name, *owner.aliases)}
