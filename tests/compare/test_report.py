@@ -374,6 +374,14 @@ def test_rates_are_stable_up_to_the_first_loss(made: Comparison) -> None:
     assert (at_edge.outcome, at_edge.value, at_edge.lost) == ("diverged", None, 1)
 
 
+def test_all_rates_are_shown_by_their_tuning_runs(made: Comparison) -> None:
+    rates = Evidence(made).longest("pre_norm", PLACE)
+    own = [row for row in made.rows if row.variant == "pre_norm" and row.depth == 2]
+    tuned = {row.lr: row.metric for row in own if row.phase == "tuning"}
+    assert {rate: each.value for rate, each in rates.items()} == tuned
+    assert rates[3e-3].runs == 4  # those on fresh seeds may be lost too
+
+
 def test_thinned_curves_keep_their_mean_their_end_and_their_gaps() -> None:
     values = np.sin(np.arange(1999.0) / 100)
     points = [(float(step), float(value)) for step, value in enumerate(values)]

@@ -10,7 +10,7 @@ import pytest
 
 from zoo.compare.comparison import Choice
 from zoo.compare.config import CompareConfig, Range
-from zoo.compare.plan import Cell, Spec, points
+from zoo.compare.plan import Cell, Spec, points, with_setting
 from zoo.compare.results import Row
 from zoo.compare.tuning import tune
 from zoo.errors import ConfigError
@@ -158,6 +158,24 @@ def test_quasi_random_points_fill_a_range_and_its_ends_are_edges() -> None:
     )
     assert choice.on_edge in ((), ("optim.lr",))
     assert (choice.on_edge == ()) == (space["optim.lr"].share(rates[-1]) < 0.95)  # type: ignore[attr-defined]
+
+
+def test_a_range_of_whole_numbers_gives_each_once() -> None:
+    space = {"optim.warmup": Range(10, 13), "optim.lr": (1e-3,)}
+    made = points(config(space=space, trials=16))
+    tried = [point["optim.warmup"] for point in made]
+    assert sorted(tried) == [10, 11, 12, 13]
+    assert {type(value) for value in tried} == {int}
+    for point in made:
+        with_setting(TrainConfig(), point)
+
+
+def test_a_setting_that_cannot_work_is_named_once_with_the_others() -> None:
+    with pytest.raises(ConfigError) as refused:
+        with_setting(TrainConfig(), {"optim.lr": 0.1, "optim.warmup": 1.5})
+    said = str(refused.value)
+    assert said.startswith("space: optim.lr = 0.1: optim.warmup = 1.5: use a whole number")
+    assert said.count("optim.warmup") == 1
 
 
 @pytest.mark.parametrize(

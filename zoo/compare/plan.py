@@ -13,6 +13,7 @@ from typing import Any
 from zoo.compare.config import CompareConfig, Range
 from zoo.compare.results import Phase, Row
 from zoo.errors import ConfigError, ZooError
+from zoo.settings import is_whole
 from zoo.training.config import TrainConfig, from_dict
 from zoo.training.identity import identity
 from zoo.training.resume import MAY_DIFFER
@@ -174,8 +175,9 @@ def with_setting(run: TrainConfig, setting: Setting) -> TrainConfig:
     try:
         made.validate()
     except ZooError as error:
-        shown = ", ".join(f"{name} = {value}" for name, value in setting.items())
-        raise ConfigError(f"space: {shown}: {error}") from error
+        parts = [f"{name} = {value}" for name, value in setting.items()]
+        shown = ", ".join(part for part in parts if part not in str(error))
+        raise ConfigError(f"space: {shown and f'{shown}: '}{error}") from error
     return made
 
 
@@ -183,7 +185,8 @@ def points(config: CompareConfig) -> list[Setting]:
     """The settings to try, the same for every variant.
 
     Lists are crossed. With a range there are `trials` points of a scrambled Sobol sequence, in
-    which a list takes the value whose share of the way it falls into.
+    which a list takes the value whose share of the way it falls into. Where a setting is a whole
+    number points may coincide: each is tried once.
     """
     space = config.space
     if not space:
@@ -196,18 +199,20 @@ def points(config: CompareConfig) -> list[Setting]:
     size = 1 << (config.trials - 1).bit_length()  # the sequence is even in powers of two
     seed = next(iter(config.labelled().values())).seed
     sobol = qmc.Sobol(d=len(space), scramble=True, rng=seed).random(size)[: config.trials]
-    return [
-        {
-            name: _point(values, float(share))
+    crossed = (
+        tuple(
+            _point(name, values, float(share))
             for (name, values), share in zip(space.items(), each, strict=True)
-        }
+        )
         for each in sobol
-    ]
+    )
+    return [dict(zip(space, each, strict=True)) for each in dict.fromkeys(crossed)]
 
 
-def _point(values: Any, share: float) -> Any:
+def _point(name: str, values: Any, share: float) -> Any:
     if isinstance(values, Range):
-        return float(f"{values.at(share):.4g}")
+        value = values.at(share)
+        return round(value) if is_whole(TrainConfig, name) else float(f"{value:.4g}")
     return values[min(int(share * len(values)), len(values) - 1)]
 
 

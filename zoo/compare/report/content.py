@@ -229,7 +229,8 @@ class _Page:
         ]
         text = (
             "The largest stable learning rate: the largest that was tried at which, and below "
-            "which, no run was lost. ≥: no run was lost at any rate, so a larger one may do."
+            "which, no run was lost. ≥: no run was lost at any rate, so a larger one may do. Runs "
+            "on fresh seeds count, so that the chosen rate has the most that could be lost."
         )
         return [
             *_present([self.figures.rates()]),

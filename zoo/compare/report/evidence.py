@@ -34,7 +34,8 @@ class Rate:
     Attributes:
         rate, steps: of the runs.
         outcome: `finished` when every run of its best setting finished.
-        value: mean of the selection metric; None unless finished.
+        value: mean of the selection metric, of tuning runs where there are any: of all rates only
+            the one that was chosen has others; None unless finished.
         runs, lost: of that setting, and how many of them did not finish.
     """
 
@@ -188,10 +189,11 @@ class Evidence:
 
 
 def _outcome(rate: float, steps: int, rows: Sequence[Row]) -> Rate:
-    values = [row.metric for row in rows if row.metric is not None]
-    lost = len(rows) - len(values)
+    lost = sum(row.metric is None for row in rows)
     if not lost:
-        return Rate(rate, steps, "finished", statistics.fmean(values), len(rows), 0)
+        alike = [row for row in rows if row.phase == "tuning"] or rows
+        value = statistics.fmean(row.metric for row in alike if row.metric is not None)
+        return Rate(rate, steps, "finished", value, len(rows), 0)
     diverged = any(row.status == "diverged" for row in rows)
     return Rate(rate, steps, "diverged" if diverged else "failed", None, len(rows), lost)
 

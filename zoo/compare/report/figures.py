@@ -174,8 +174,9 @@ class Figures:
         return self._picture(
             "rates",
             f"{named(self.evidence.select)} over the learning rate",
-            "Means on the selection data, at each rate with the best of what else was tuned; × at "
-            "the upper edge: a run at that rate diverged or failed. Fainter lines had fewer steps.",
+            "Means of the tuning runs on the selection data, at each rate with the best of what "
+            "else was tuned; × at the upper edge: a run at that rate, of fresh seeds too, diverged "
+            "or failed. Fainter lines had fewer steps.",
             panels,
         )
 
