@@ -31,10 +31,10 @@ _NEEDED = {
 @dataclasses.dataclass(frozen=True)
 class EvaluateOptions:
     """Figures of a checkpoint. Of a run's newest one on held-out text: the run's own, or another
-    given by the flags under data, whose defaults are the run's; with BLEU and chrF of translations,
-    F1 and Matthews' correlation of labels, and how they were made. Of any checkpoint, also of the
-    Hugging Face library, perplexity on a file, how its sentence vectors rank pairs, or what it
-    reaches in tasks of EleutherAI's lm-eval.
+    given by the flags under data, whose defaults are the run's, read by the tokenizer that the run
+    keeps; with BLEU and chrF of translations, F1 and Matthews' correlation of labels, and how they
+    were made. Of any checkpoint, also of the Hugging Face library, perplexity on a file, how its
+    sentence vectors rank pairs, or what it reaches in tasks of EleutherAI's lm-eval.
 
         zoo evaluate --from runs/a
         zoo evaluate --from runs/translation --num-beams 4

@@ -39,7 +39,8 @@ def made_with(config: CompareConfig, run: TrainConfig, unseen: str) -> dict[str,
     """What the `test_` figures of a run depend on beside the run itself.
 
     Args:
-        unseen: fingerprint of the data that no choice has seen.
+        unseen: fingerprint of the data that no choice has seen, opened by its settings alone: it
+            tells texts apart, whichever tokenizer the run then reads them with.
     """
     beams = config.num_beams if TASKS[run.task].searches else 1
     return {"data": unseen, "num_beams": beams}

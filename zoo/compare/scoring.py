@@ -13,9 +13,9 @@ from zoo.diagnosis.runs import config_of, diagnose_config, newest_state
 from zoo.models.tower import Transformer
 from zoo.tasks import TASKS
 from zoo.training.dry_run import cost
-from zoo.training.evaluate import evaluate, held_out, judgement
+from zoo.training.evaluate import evaluate, held_out, judgement, read_as_trained
 from zoo.training.loop import averaged, trained_model
-from zoo.training.setup import Run, prepare
+from zoo.training.setup import Run, open_run_data, prepare
 from zoo.training.step import State
 from zoo.training.summary import read_summary
 
@@ -41,8 +41,10 @@ def score(config: CompareConfig, spec: Spec, select: str) -> None:
         if judged:
             figures, _ = judgement(model, run.data, task, run.config.eval_batches)
         if final:
-            unseen = prepare(test_data(config, spec.config))
-            made = made_with(config, spec.config, unseen.data.fingerprint)
+            asked = test_data(config, spec.config)
+            unseen = prepare(read_as_trained(asked, folder))
+            # As `Origins` has it, who knows settings only.
+            made = made_with(config, spec.config, open_run_data(asked).fingerprint)
             measured = _figures(unseen, state, model, num_beams=made["num_beams"])
             figures |= {name.replace("eval_", "test_", 1): each for name, each in measured.items()}
     spent = cost(spec.config)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Iterable
 from pathlib import Path
@@ -11,6 +12,8 @@ import jax
 
 from zoo.checkpoints.pretrained import load_pretrained, read_config
 from zoo.data.base import LABELS_FILE, Data
+from zoo.data.config import DataConfig, reads
+from zoo.data.tokenizers import TOKENIZER_FILE, load_tokenizer
 from zoo.errors import ConfigError, choices
 from zoo.layers import weight
 from zoo.models.tower import Transformer
@@ -65,6 +68,32 @@ def judgement(
     return {f"eval_{name}": value for name, value in made.figures.items()}, made.protocol
 
 
+def read_as_trained(config: TrainConfig, folder: str | Path) -> TrainConfig:
+    """The config with its text cut into tokens as the model of a workdir has learnt it.
+
+    That is by the tokenizer which the workdir keeps: `bpe` would be trained anew on whatever text
+    the config names, to as many tokens of other meanings, and a path may lead elsewhere by now.
+    A config that asks for another tokenizer than the run's is left as it is.
+
+    Raises:
+        CheckpointError: when the folder is no workdir, or its config is damaged.
+        ZooError: when the tokenizer or the run's own text cannot be opened.
+    """
+    data, trained = config.data, from_dict(read_config(folder)).data
+    as_trained = (data.tokenizer, data.vocab_size) == (trained.tokenizer, trained.vocab_size)
+    if not as_trained or trained.tokenizer == "bytes":
+        return config
+    own_text = dataclasses.replace(data, validation_half=trained.validation_half) == trained
+    if own_text and trained.tokenizer == "bpe":
+        # In the cache by the setting: by the file, a large text would be stored there twice.
+        found = open_run_data(config).tokenizer.fingerprint
+        if found == load_tokenizer(folder).fingerprint:
+            return config
+    kept = str(Path(folder) / TOKENIZER_FILE)
+    data = dataclasses.replace(data, tokenizer=kept, vocab_size=DataConfig.vocab_size)
+    return dataclasses.replace(config, data=data)
+
+
 def evaluate_workdir(
     folder: str | Path,
     *,
@@ -77,7 +106,8 @@ def evaluate_workdir(
 
     Args:
         folder: a workdir of a run.
-        config: task and text to evaluate on; default: the run's own.
+        config: task and text to evaluate on, the latter read by the run's own tokenizer; default:
+            those of the run.
         max_batches: of held-out text, evenly spaced; None: all of it.
         judged: whether to add figures of what the model itself writes or ranks: BLEU and chrF, or
             F1 and the like; False: sums over tokens only, as while training.
@@ -98,6 +128,7 @@ def evaluate_workdir(
             f"{'' if judged else ' when it is not judged'}; it is for {choices(searching)}"
         )
     model = load_pretrained(folder)
+    config = read_as_trained(config, folder)
     data = open_run_data(config)
     known = model.config.sizes().vocab_size
     if data.vocab_size > known:
@@ -106,6 +137,7 @@ def evaluate_workdir(
             f"{data.tokens_by!r}, the model of {folder} knows {known}; "
             "use the tokenizer that it was trained with"
         )
+    _check_tokenizer(folder, data, task)
     _check_labels(folder, data)
     check_ends(model.config, image=data.spec.image)
     figures, tokens = evaluate(
@@ -130,6 +162,17 @@ def evaluate_workdir(
         more, how = judgement(model, data, task, max_batches, num_beams=num_beams)
         figures, protocol = figures | more, protocol | how
     return figures | protocol
+
+
+def _check_tokenizer(folder: str | Path, data: Data, task: Task) -> None:
+    """Refuse tokens that mean something else to the model of a workdir."""
+    if not reads(task.rows, "tokenizer"):
+        return
+    if data.tokenizer.fingerprint != load_tokenizer(folder).fingerprint:
+        raise ConfigError(
+            f"data.tokenizer = {data.tokens_by!r} gives {data.label} other tokens than those that "
+            f"the model of {folder} was trained with; leave it out to use the run's own"
+        )
 
 
 def _check_labels(folder: str | Path, data: Data) -> None:
