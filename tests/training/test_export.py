@@ -87,6 +87,29 @@ def test_a_run_that_no_family_says_reads_back_bit_for_bit(run: Path, tmp_path: P
     assert load_tokenizer(tmp_path / "out").fingerprint == "bytes"
 
 
+def test_a_copy_of_an_export_keeps_what_lies_beside_the_weights(run: Path, tmp_path: Path) -> None:
+    export(run, tmp_path / "out")
+    (tmp_path / "out" / "tokenizer.json").write_text("{}")
+    family = zoo.save_pretrained(zoo.load_pretrained(tmp_path / "out"), tmp_path / "copy")
+    assert family == "postnorm_zoo"
+    for name in ("byte_tokenizer.json", "tokenizer.json"):
+        there = tmp_path / "out" / name
+        assert (tmp_path / "copy" / name).read_bytes() == there.read_bytes()
+    same(zoo.load_pretrained(tmp_path / "copy"), zoo.load_pretrained(run))
+
+
+def test_names_of_labels_go_along_with_their_own_head(tmp_path: Path) -> None:
+    model = zoo.create_model(
+        "encoder-tiny", variant="pro_res", head="sequence_classification", num_labels=3, rngs=0
+    )
+    zoo.save_pretrained(model, tmp_path / "out")
+    (tmp_path / "out" / "labels.json").write_text('["a", "b", "c"]')
+    zoo.save_pretrained(zoo.load_pretrained(tmp_path / "out"), tmp_path / "copy")
+    assert (tmp_path / "copy" / "labels.json").read_text() == '["a", "b", "c"]'
+    zoo.save_pretrained(zoo.load_pretrained(tmp_path / "out", num_labels=4), tmp_path / "four")
+    assert not (tmp_path / "four" / "labels.json").exists()
+
+
 def test_the_card_states_placement_data_recipe_and_figures(run: Path, tmp_path: Path) -> None:
     export(run, tmp_path / "out")
     card = (tmp_path / "out" / "README.md").read_text()

@@ -13,11 +13,12 @@ from typing import Any
 
 import numpy as np
 
+from zoo.data.base import LABELS_FILE
 from zoo.errors import CheckpointError, ZooError, choices
 from zoo.hf import own, sentence
 from zoo.hf.families import families, possible
 from zoo.hf.family import Family, class_head
-from zoo.hf.files import TOKENIZER_FILES, is_workdir, read_json
+from zoo.hf.files import CARRIED, is_workdir, read_json
 from zoo.hf.keys import CannotExpress, Settings
 from zoo.hf.weights import save, slots
 from zoo.layers import weight
@@ -66,8 +67,9 @@ def save_pretrained(
         model: with what it was loaded from, its labels' names and its tokenizer's files go along.
         folder: is made; one that is there must hold a checkpoint or nothing, and is replaced. Not
             the working folder.
-        family: `model_type` to write, or `postnorm_zoo` for our own format; default: the one the
-            model came from if that still expresses it, else the best known that does, else our own.
+        family: `model_type` to write, or `postnorm_zoo` for our own format; default: the family
+            that the model came from if that still expresses it, else the best known that does, else
+            our own.
         shard_bytes: most bytes of one file, unless a single tensor has more.
 
     Returns:
@@ -117,7 +119,7 @@ def write(
         (beside / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
         if model.config.head == "sentence_embedding" and translation.name != own.MODEL_TYPE:
             sentence.write(model.config, beside)
-        _carry_tokenizer(model, beside)
+        _carry(model, beside)
         for name, content in (files or {}).items():
             (beside / name).write_bytes(content)
         os.chmod(beside, 0o755)  # a temporary folder is for its owner alone
@@ -168,7 +170,8 @@ def translate(model: Transformer, name: str | None = None) -> Translation:
         except CannotExpress as reason:
             raise CheckpointError(f"{name} cannot express this model: {reason}") from reason
     declined: dict[str, str] = {}
-    first = [*([] if model.origin is None else [model.origin.family]), *_USUAL]
+    came_from = None if model.origin is None else model.origin.family
+    first = [*([came_from] if came_from in known else []), *_USUAL]
     for each in dict.fromkeys([*first, *known]) if name is None else ():
         try:
             return Translation(*_expressed(model, known[each]))
@@ -334,10 +337,21 @@ def _write_tensors(
     (folder / "model.safetensors.index.json").write_text(json.dumps(index, indent=2) + "\n")
 
 
-def _carry_tokenizer(model: Transformer, folder: Path) -> None:
+def _carry(model: Transformer, folder: Path) -> None:
+    """Copy what lay beside the weights; labels only from our own format, and if they are as many.
+
+    In a family's, `config.json` has their names.
+    """
     if model.origin is None:
         return
-    for name in (*TOKENIZER_FILES, "generation_config.json"):
+    for name in CARRIED:
         source = Path(model.origin.folder) / name
-        if source.is_file():
-            shutil.copy(source, folder / name)
+        if not source.is_file() or (name == LABELS_FILE and not _has_labels(model, source)):
+            continue
+        shutil.copy(source, folder / name)
+
+
+def _has_labels(model: Transformer, file: Path) -> bool:
+    assert model.origin is not None
+    ours = model.origin.family == own.MODEL_TYPE
+    return ours and len(json.loads(file.read_bytes())) == model.config.num_labels

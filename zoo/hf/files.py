@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from zoo.data.base import LABELS_FILE
+from zoo.data.tokenizers import BYTES_FILE
 from zoo.errors import CheckpointError, choices
 
 # What is fetched from a hub or a bucket; everything else (pickles above all) is left there.
@@ -27,6 +29,9 @@ TOKENIZER_FILES = (
     "target.spm",
     "chat_template.jinja",
 )
+GENERATION_FILE = "generation_config.json"
+# Files beside the weights that go along with a model.
+CARRIED = (*TOKENIZER_FILES, BYTES_FILE, LABELS_FILE, GENERATION_FILE)
 
 
 def locate(source: str | Path) -> Path:

@@ -23,6 +23,7 @@ from zoo.hf.files import weight_files
 from zoo.hf.tensors import Tensors, copy, open_tensors, room
 from zoo.layers import weight
 from zoo.models.config import Head
+from zoo.models.tower import Origin
 from zoo.models.transformer import Transformer, declare
 
 MODEL_TYPE = "postnorm_zoo"
@@ -64,7 +65,9 @@ def load(
         return jax.device_put(array, sharding, may_alias=True)
 
     params = tree_map_with_path(read, shapes)
-    return with_head(weight.bind(model, params), head, num_labels, sharding)
+    bound = with_head(weight.bind(model, params), head, num_labels, sharding)
+    bound.origin = Origin(MODEL_TYPE, str(folder))
+    return bound
 
 
 def arrays(model: Transformer) -> Iterator[tuple[str, np.ndarray[Any, Any]]]:

@@ -20,7 +20,7 @@ from zoo.errors import CheckpointError, ConfigError, choices
 from zoo.hf import own, sentence
 from zoo.hf.families import family_of
 from zoo.hf.family import Family
-from zoo.hf.files import is_workdir, locate, read_json, weight_files
+from zoo.hf.files import GENERATION_FILE, is_workdir, locate, read_json, weight_files
 from zoo.hf.tensors import Tensors, by_expert, open_tensors
 from zoo.hf.weights import Map, Slot, load, slots
 from zoo.layers import weight
@@ -179,7 +179,7 @@ def _loaded(
 
 
 def _generation(folder: Path, config: dict[str, Any]) -> tuple[tuple[str, str], ...]:
-    file = folder / "generation_config.json"
+    file = folder / GENERATION_FILE
     return generation_defaults.kept(read_json(file) if file.is_file() else config)
 
 

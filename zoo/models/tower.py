@@ -23,10 +23,10 @@ from zoo.variants.streams.base import make_norm, normed, slowed, times
 
 @dataclasses.dataclass(frozen=True)
 class Origin:
-    """The checkpoint of another library that a model was loaded from.
+    """The exported or foreign checkpoint that a model was loaded from.
 
     Attributes:
-        family: its `model_type`.
+        family: its `model_type`, which is no family's where it is in our own format.
         folder: where it lay.
         kept: (key, JSON) of its `config.json` that change nothing here, such as labels' names.
     """

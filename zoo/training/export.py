@@ -22,7 +22,7 @@ from zoo.data.tokenizers import (
 from zoo.errors import DataError
 from zoo.hf import own
 from zoo.hf.export import Translation, nearest, translate, write
-from zoo.hf.files import TOKENIZER_FILES, is_workdir, locate, read_json
+from zoo.hf.files import CARRIED, GENERATION_FILE, is_workdir, locate, read_json
 from zoo.hf.pretrained import load_pretrained
 from zoo.models.tower import Transformer
 from zoo.tasks import TASKS
@@ -30,7 +30,6 @@ from zoo.training.card import card
 from zoo.training.config import TrainConfig, from_dict
 from zoo.training.summary import read_summary
 
-GENERATION_FILE = "generation_config.json"
 # Our special tokens in the words of the library.
 _ROLES = {"begin": "cls_token", "separator": "sep_token", "mask": "mask_token", "end": "eos_token"}
 
@@ -120,8 +119,7 @@ def _summary(workdir: Path) -> dict[str, Any] | None:
 
 def carried(folder: Path) -> dict[str, bytes]:
     """What lies beside the weights of a checkpoint."""
-    names = (*TOKENIZER_FILES, BYTES_FILE, LABELS_FILE, GENERATION_FILE)
-    return {name: (folder / name).read_bytes() for name in names if (folder / name).is_file()}
+    return {name: (folder / name).read_bytes() for name in CARRIED if (folder / name).is_file()}
 
 
 def _of_run(
