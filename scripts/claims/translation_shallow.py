@@ -35,6 +35,6 @@ CLAIM = Claim(
     "further below and the corrected interval of the difference excludes 0, or it lost a run",
     comparisons=comparisons,
     judge=judge,
-    minutes=60,
+    minutes=45,
     files=MULTI30K,
 )
