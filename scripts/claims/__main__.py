@@ -36,8 +36,10 @@ from _judging import Verdict
 
 from zoo.compare.compare import compare
 from zoo.compare.comparison import Comparison
+from zoo.compare.work import Preempted
 from zoo.environment import environment
 from zoo.errors import choices
+from zoo.training.loop import EXIT_CODES
 from zoo.training.trackers import dumps
 
 RESULTS, PAGE = ROOT / "results" / "claims", ROOT / "docs" / "claims.md"
@@ -208,7 +210,11 @@ def main() -> int:
         elif stands is None:
             print(f"\n== {claim.name}: {claim.statement}", flush=True)
             register(claim, options.scale)
-            verdict = run(claim, options.scale, options.data)
+            try:
+                verdict = run(claim, options.scale, options.data)
+            except Preempted:
+                print("stopped; runs that are over have their lines, the others begin anew")
+                return EXIT_CODES["preempted"]
             add(VERDICTS, row(claim, options.scale, verdict))
             print(f"{claim.name}: {verdict.word}", flush=True)
         else:
