@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
+import math
 from typing import Any
 
 import jax
@@ -138,6 +139,10 @@ def test_what_a_checkpoint_asks_for_and_is_not_here_is_refused() -> None:
         ({"num_beams": 2}, {"temperature": 1.0}, "beams are not drawn"),
         ({"num_beams": 2}, {"on_tokens": print}, "on_tokens with num_beams = 2"),
         ({"early_stopping": "soon"}, {}, "early_stopping = 'soon'"),
+        ({"early_stopping": True}, {}, "early_stopping = True has no effect with num_beams = 1"),
+        ({"length_penalty": 3.0}, {}, "length_penalty = 3.0 has no effect with num_beams = 1"),
+        ({}, {"temperature": math.nan}, "temperature = nan"),
+        ({}, {"temperature": math.inf}, "temperature = inf"),
         ({"repetition_penalty": 0.0}, {}, "repetition_penalty = 0.0"),
         ({"forced_eos_id": 32}, {}, "forced_eos_id = 32; ids run from 0 to 31"),
         ({"suppress_ids": (40,)}, {}, "suppress_ids = 40"),

@@ -44,7 +44,8 @@ class GenerateOptions:
     num_beams: int = 1
     """Beams of a search for the likeliest text, printed when it has ended."""
     length_penalty: float | None = None
-    """Power of the length that a beam's log-probability is divided by; default 1."""
+    """With --num-beams: power of the length that a beam's log-probability is divided by;
+    default 1."""
     seed: int = 0
     """Of the draw, with a temperature above 0."""
 

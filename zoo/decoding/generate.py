@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -70,7 +71,8 @@ def generate(
     _check_prompt(model, prompt_ids, mask)
     if max_new_tokens < 1:
         raise ConfigError(f"max_new_tokens = {max_new_tokens}; use 1 or more")
-    if temperature < 0.0 or (temperature > 0.0 and key is None):
+    # So written that nan, which compares with nothing, is refused too.
+    if not 0.0 <= temperature < math.inf or (temperature > 0.0 and key is None):
         raise ConfigError(f"temperature = {temperature}: use 0, or a positive one and a key")
     pairs = isinstance(model, EncoderDecoder)
     prompt = 1 if pairs else prompt_ids.shape[1]

@@ -27,7 +27,8 @@ class Sampling:
         no_repeat_ngram_size: no run of so many tokens comes twice.
         min_new_tokens: how many tokens come before a stop token may.
         num_beams: of beam search; 1: none.
-        length_penalty: power of the length that a beam's log-probability is divided by.
+        length_penalty: of beam search: power of the length that a beam's log-probability is
+            divided by.
         early_stopping: of beam search: stop at `num_beams` whole texts (True), when the best open
             beam is no longer better at its present length (False), or at no length it could still
             reach ("never").
@@ -85,6 +86,12 @@ class Sampling:
             raise ConfigError(
                 f"early_stopping = {self.early_stopping!r}; use True, False or 'never'"
             )
+        for field in ("length_penalty", "early_stopping"):
+            if getattr(self, field) is not None and self.num_beams == 1:
+                raise ConfigError(
+                    f"{field} = {getattr(self, field)!r} has no effect with num_beams = 1, which "
+                    "searches nothing; use num_beams = 2 or more, or leave it out"
+                )
         for field in ("forced_bos_id", "forced_eos_id", "pad_id"):
             check_ids(
                 field, () if getattr(self, field) is None else (getattr(self, field),), vocab_size
