@@ -23,6 +23,8 @@ import dataclasses
 import datetime
 import importlib
 import json
+import re
+import shutil
 import sys
 import tempfile
 from collections.abc import Mapping
@@ -43,6 +45,7 @@ from zoo.training.loop import EXIT_CODES
 from zoo.training.trackers import dumps
 
 RESULTS, PAGE = ROOT / "results" / "claims", ROOT / "docs" / "claims.md"
+PICTURES = ROOT / "docs" / "claims"
 REGISTERED, VERDICTS = RESULTS / "registered.jsonl", RESULTS / "verdicts.jsonl"
 
 
@@ -109,8 +112,17 @@ def run(claim: Claim, scale: float, data: Path, *, record: bool = True) -> Verdi
                 run=dataclasses.replace(config.run, workdir=str(place)),
                 ledger=str(ledger(claim, scale)) if record else None,
             )
-            found[label], _ = compare(config)
+            found[label], files = compare(config)
+            drawn = files["html"].parent / "report" / "losses.svg"
+            if record and scale == 1 and drawn.is_file():
+                PICTURES.mkdir(exist_ok=True)
+                shutil.copy(drawn, picture(claim, label))
         return claim.judge(found)
+
+
+def picture(claim: Claim, label: str) -> Path:
+    """The losses of a comparison's final runs."""
+    return PICTURES / f"{claim.name}-{re.sub(r'[^0-9a-z]+', '-', label)}.svg"
 
 
 def judged(claim: Claim, scale: float) -> dict[str, Any] | None:
@@ -141,7 +153,8 @@ def page(known: Mapping[str, Claim]) -> str:
         "`results/claims/registered.jsonl` before its first run; the runs are in",
         "`results/claims/`, a line each. The models are small, minutes of two processor cores: a",
         "claim that is not seen here may well hold at the scale it was made for. `--scale 4` runs",
-        "any of them four times as long.",
+        "any of them four times as long. The pictures show training losses of the final runs, the",
+        "median of each variant bold.",
         "",
         "| claim | verdict | what was found | 95 % interval |",
         "|---|---|---|---|",
@@ -166,6 +179,9 @@ def page(known: Mapping[str, Claim]) -> str:
             f"- Rule: {claim.rule}.",
             f"- Remake: `{command}`, about {claim.minutes} minutes; hash `{claim.hash(1.0)}`.",
         ]
+        for label in claim.comparisons(1.0):
+            if judged(claim, 1.0) is not None and (drawn := picture(claim, label)).is_file():
+                parts += ["", f"![{label}: losses of the final runs](claims/{drawn.name})"]
     return "\n".join(parts) + "\n"
 
 
@@ -219,6 +235,11 @@ def main() -> int:
             print(f"{claim.name}: {verdict.word}", flush=True)
         else:
             print(f"{claim.name}: {stands['verdict']}")
+            undrawn = [
+                each for each in claim.comparisons(1.0) if not picture(claim, each).is_file()
+            ]
+            if undrawn and options.scale == 1:  # of the lines that are there
+                run(claim, options.scale, options.data)
     PAGE.write_text(page(known), encoding="utf-8")
     print(f"wrote {PAGE.relative_to(ROOT)}")
     return int(different > 0)
