@@ -9,6 +9,7 @@ eight of them starts a subprocess of its own, which inherits the environment set
 
 from __future__ import annotations
 
+import functools
 import gc
 import itertools
 import os
@@ -46,6 +47,8 @@ def prepare_environment() -> None:
 
 prepare_environment()
 
+import jax  # noqa: E402
+from jax._src.interpreters import mlir  # noqa: E402
 
 # Files with the longest tests come first, so that no worker is left with one of them at the end.
 _LONGEST = (
@@ -70,18 +73,32 @@ def pytest_collection_finish() -> None:
     gc.set_threshold(10_000, 10, 10)
 
 
-# Every program that XLA compiles takes some thirty memory maps, of which Linux gives a process
+@functools.cache
+def ir_context() -> Any:
+    """The MLIR context of many lowerings.
+
+    jax makes one for each, which is a sixth of what an operation with a new shape costs. It keeps
+    every type and constant that it has seen, so a new one is made now and then.
+    """
+    return _make_ir_context()
+
+
+_make_ir_context = getattr(mlir, "make_ir_context", None)
+if _make_ir_context is not None and not os.environ.get("ZOO_TEST_OPTIMIZED"):
+    mlir.make_ir_context = ir_context
+
+
+# A program that XLA compiles takes up to some thirty memory maps, of which Linux gives a process
 # 65,530; beyond them the next one to be compiled ends in a segmentation fault.
-_MOST_MAPS, _LOOKS_EVERY = 30_000, 25
+_MOST_MAPS, _LOOKS_EVERY = 45_000, 25
 _tests = itertools.count(1)
 
 
 def pytest_runtest_teardown() -> None:
     maps = Path("/proc/self/maps")
-    if next(_tests) % _LOOKS_EVERY or not maps.exists():
+    if next(_tests) % _LOOKS_EVERY:
         return
-    if maps.read_bytes().count(b"\n") > _MOST_MAPS:
-        import jax
-
+    ir_context.cache_clear()
+    if maps.exists() and maps.read_bytes().count(b"\n") > _MOST_MAPS:
         jax.clear_caches()
         gc.collect()
