@@ -3,7 +3,7 @@
     python scripts/bench_compare.py                  # every row that is missing, then the page
     python scripts/bench_compare.py --again          # measure anew
 
-About fifteen minutes on 2 cores that are otherwise idle. A line a row goes to
+About twenty minutes on 2 cores that are otherwise idle. A line a row goes to
 results/bench_compare.jsonl; docs/benchmarks_compare.md shows the newest of each.
 """
 
