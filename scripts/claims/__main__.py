@@ -11,8 +11,7 @@ A claim's file, the settings of its runs and what judges it are hashed into
 results/claims/registered.jsonl before its first run; a claim that has changed since is refused
 until its runs are deleted. Each run is a line of results/claims/NAME.jsonl, each verdict one of
 results/claims/verdicts.jsonl; what is there is not run again, so the command may be stopped at any
-time. About 90 minutes
-in all on 2 cores, without those of translation.
+time. About 90 minutes in all on 2 cores, without those of translation.
 """
 
 from __future__ import annotations
@@ -60,6 +59,10 @@ def lines(path: Path) -> list[dict[str, Any]]:
     return [json.loads(text) for text in path.read_text().splitlines()] if path.exists() else []
 
 
+def lines_of(path: Path, claim: Claim, scale: float) -> list[dict[str, Any]]:
+    return [line for line in lines(path) if (line["claim"], line["scale"]) == (claim.name, scale)]
+
+
 def add(path: Path, line: Mapping[str, Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a", encoding="utf-8") as file:
@@ -77,14 +80,10 @@ def register(claim: Claim, scale: float) -> None:
     Raises:
         SystemExit: when runs were made under another text, rule or settings.
     """
-    own = [ln for ln in lines(REGISTERED) if (ln["claim"], ln["scale"]) == (claim.name, scale)]
+    own, runs = lines_of(REGISTERED, claim, scale), ledger(claim, scale)
     if own and own[-1]["hash"] == claim.hash(scale):
         return
-    runs, judged_before = (
-        ledger(claim, scale),
-        [ln for ln in lines(VERDICTS) if (ln["claim"], ln["scale"]) == (claim.name, scale)],
-    )
-    if own and (lines(runs) or judged_before):
+    if own and (lines(runs) or lines_of(VERDICTS, claim, scale)):
         raise SystemExit(
             f"{claim.name} has changed since its hash was recorded and runs were made: delete "
             f"{runs.relative_to(ROOT)} and its lines in {VERDICTS.relative_to(ROOT)} to register "
@@ -127,8 +126,7 @@ def picture(claim: Claim, label: str) -> Path:
 
 def judged(claim: Claim, scale: float) -> dict[str, Any] | None:
     """The verdict that stands, if there is one of this text and scale."""
-    found = [line for line in lines(VERDICTS) if line["claim"] == claim.name]
-    wanted = claim.hash(scale)
+    found, wanted = lines_of(VERDICTS, claim, scale), claim.hash(scale)
     return next((line for line in reversed(found) if line["hash"] == wanted), None)
 
 
@@ -179,8 +177,8 @@ def page(known: Mapping[str, Claim]) -> str:
             f"- Rule: {claim.rule}.",
             f"- Remake: `{command}`, about {claim.minutes} minutes; hash `{claim.hash(1.0)}`.",
         ]
-        for label in claim.comparisons(1.0):
-            if judged(claim, 1.0) is not None and (drawn := picture(claim, label)).is_file():
+        for label in claim.comparisons(1.0) if judged(claim, 1.0) else ():
+            if (drawn := picture(claim, label)).is_file():
                 parts += ["", f"![{label}: losses of the final runs](claims/{drawn.name})"]
     return "\n".join(parts) + "\n"
 

@@ -119,11 +119,8 @@ def comparison(
     ]
     scores = [Score(row.variant, "here", row.seed, row.test) for row in rows]
     found = TASKS["seq2seq" if metric == "bleu" else "language_model"].metric
-    pairs = [
-        dataclasses.replace(pair, verdict="no verdict", reason="on the edge")
-        for pair in analyse(scores).pairs
-    ]
-    analysis = dataclasses.replace(analyse(scores), pairs=pairs)
+    withheld = {(name, "here"): "on the edge" for name in values}
+    analysis = analyse(scores, withheld=withheld)
     return Comparison(tmp_path, {}, found, rows, [], analysis, [], {})
 
 
