@@ -114,7 +114,9 @@ MULTI30K = tuple(
 )
 
 
-def translation(variants: Sequence[str], *, depth: int, steps: int) -> CompareConfig:
+def translation(
+    variants: Sequence[str], *, depth: int, steps: int, model: Mapping[str, Any] | None = None
+) -> CompareConfig:
     """configs/compare/translation.py on the English and German sentences of Multi30k."""
     config = load_compare_config(ROOT / "configs" / "compare" / "translation.py")
     train, target, val, val_target, test, test_target = MULTI30K
@@ -133,5 +135,11 @@ def translation(variants: Sequence[str], *, depth: int, steps: int) -> CompareCo
         workers=2,
         test_path=test,
         test_target_path=test_target,
-        run=dataclasses.replace(config.run, steps=steps, eval_every=steps, data=data),
+        run=dataclasses.replace(
+            config.run,
+            steps=steps,
+            eval_every=steps,
+            data=data,
+            model=dataclasses.replace(config.run.model, **(model or {})),
+        ),
     )

@@ -156,6 +156,14 @@ def test_normal_init_ignores_fans_and_keeps_the_factors() -> None:
             assert_std(array, 0.05 * FACTORS["deep_norm"].get(declared.role, 1.0))
 
 
+def test_queries_keys_and_values_can_be_drawn_as_one_matrix() -> None:
+    fused = math.sqrt(2 / (WIDTH + 3 * WIDTH))  # Glorot's deviation of a WIDTH x 3 WIDTH matrix
+    for declared, array in drawn("deep_norm", qkv_gain=2**-0.5):
+        if declared.kind == "matrix" and declared.layers is not None:
+            base = fused if declared.role in ("q", "k", "v") else XAVIER[declared.role]
+            assert_std(array, base * FACTORS["deep_norm"].get(declared.role, 1.0))
+
+
 def test_uniform_init_has_the_bounds_of_glorot() -> None:
     for declared, array in drawn("post_norm", init="xavier_uniform"):
         if declared.kind == "matrix":

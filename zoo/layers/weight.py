@@ -23,6 +23,7 @@ Kind = Literal["matrix", "embedding", "gain", "bias", "multiplier"]
 # into the MLP (the gate too), `x...` are those of cross-attention.
 EXPERTS = "experts"  # the axis of weights that every expert has one of
 ROLES = ("q", "k", "v", "o", "w1", "w2", "xq", "xk", "xv", "xo", "emb", "pos", "head")
+QKV = ("q", "k", "v", "xq", "xk", "xv")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -55,7 +55,7 @@ def validate(config: ModelConfig) -> None:
         rate = getattr(config, field)
         if not 0.0 <= rate < 1.0:
             raise ConfigError(f"{field} = {rate}: a rate lies in [0, 1)")
-    for field in ("norm_eps", "init_std", "rotary_theta", "logit_scale"):
+    for field in ("norm_eps", "init_std", "qkv_gain", "rotary_theta", "logit_scale"):
         if not getattr(config, field) > 0.0:
             raise ConfigError(f"{field} = {getattr(config, field)}: must be above 0")
     if config.embedding_std is not None and not config.embedding_std > 0.0:

@@ -54,6 +54,7 @@ HOW_COMPUTED = (
     "attention",
     "init",
     "init_std",
+    "qkv_gain",
     "embedding_std",
     "dropout",
     "embedding_dropout",
@@ -257,6 +258,9 @@ class ModelConfig:
     """Base initialisation of matrices; the variant multiplies it."""
     init_std: float = 0.02
     """Standard deviation of init = normal."""
+    qkv_gain: float = 1.0
+    """Factor on the first queries, keys and values; 2**-0.5 is Glorot's draw of the three as one
+    matrix, as torch.nn.Transformer and fairseq make them."""
     embedding_std: float | None = None
     """Standard deviation of embeddings; default d_model^-0.5, or init_std with init = normal."""
     dtype: Literal["float32", "bfloat16"] = "float32"

@@ -12,7 +12,7 @@ import numpy as np
 
 from zoo.layers.distributions import draw
 from zoo.layers.norms import unit
-from zoo.layers.weight import Weight, map_weights
+from zoo.layers.weight import QKV, Weight, map_weights
 from zoo.models.config import ModelConfig
 from zoo.variants.placement import Placement
 
@@ -27,9 +27,9 @@ def initial_params(
     """Parameters of a model.
 
     Matrices are drawn from the architecture's base distribution times the placement's
-    gain for their role and layer; gains and learned multipliers start at the
-    placement's value, biases at 0. A weight's draw depends on its place in the tree
-    and the key alone.
+    gain for their role and layer, those that make queries, keys and values times
+    `qkv_gain`; gains and learned multipliers start at the placement's value, biases at 0.
+    A weight's draw depends on its place in the tree and the key alone.
 
     Args:
         shapes, weights: as `zoo.layers.weight.split` returns them.
@@ -49,6 +49,8 @@ def initial_params(
             case "matrix":
                 kind = placement.base_init or config.init
                 fans = {"fan_in": weight.fan_in, "fan_out": weight.fan_out}
+                if weight.role in QKV:
+                    factor = factor * config.qkv_gain
                 return factor * draw(own, shape.shape, kind, std=config.init_std, **fans)
 
     params: dict[str, Any] = jax.tree_util.tree_map_with_path(start, weights, shapes)

@@ -45,6 +45,11 @@ def resolve(config: ModelConfig, placement: Placement | None = None) -> ModelCon
             f"parallel_norms = 'separate': {name} has no plain norm on what its branches read; "
             "leave it out"
         )
+    if config.qkv_gain != 1.0 and placement.base_init is not None:
+        raise ConfigError(
+            f"qkv_gain = {config.qkv_gain}: {name} says itself what its matrices are drawn from "
+            f"({placement.base_init}); leave it out"
+        )
     qk_norm = _qk_norm(config, placement, name)
     if config.qk_norm_over != "head" and not qk_norm:
         raise ConfigError(
