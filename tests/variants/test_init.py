@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from zoo.layers import weight
+from zoo.layers.distributions import sample
 from zoo.layers.weight import Weight
 from zoo.models.config import ModelConfig
 from zoo.models.init import initial_params
@@ -162,6 +163,24 @@ def test_queries_keys_and_values_can_be_drawn_as_one_matrix() -> None:
         if declared.kind == "matrix" and declared.layers is not None:
             base = fused if declared.role in ("q", "k", "v") else XAVIER[declared.role]
             assert_std(array, base * FACTORS["deep_norm"].get(declared.role, 1.0))
+
+
+@pytest.mark.optimized
+@pytest.mark.parametrize("shape", [(1,), (3,), (5, 7), (2, 33, 48), (8, 1, 3), (0, 4)])
+def test_a_sample_has_the_bits_of_its_own_shape(shape: tuple[int, ...]) -> None:
+    key = jax.random.key(5)
+    for draw in (jax.random.normal, jax.random.uniform):
+        got, want = sample(draw, key, shape), np.asarray(draw(key, shape))
+        assert isinstance(got, np.ndarray)
+        np.testing.assert_array_equal(got, want)
+        np.testing.assert_array_equal(jax.jit(lambda k, d=draw: sample(d, k, shape))(key), want)
+
+
+def test_another_generator_draws_the_shape_itself() -> None:
+    # Its elements depend on how many there are.
+    key = jax.random.key(5, impl="rbg")
+    got = sample(jax.random.normal, key, (5, 7))
+    np.testing.assert_array_equal(got, jax.random.normal(key, (5, 7)))
 
 
 def test_uniform_init_has_the_bounds_of_glorot() -> None:

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from zoo.layers.distributions import draw
+from zoo.layers.distributions import draw, sample
 from zoo.layers.norms import unit
 from zoo.layers.weight import QKV, Weight, map_weights
 from zoo.models.config import ModelConfig
@@ -37,15 +37,17 @@ def initial_params(
 
     sizes = config.sizes()
 
-    def start(path: tuple[Any, ...], weight: Weight, shape: Any) -> jax.Array:
+    # In NumPy as far as `sample` allows it: each operation of jax compiles for each shape.
+    def start(path: tuple[Any, ...], weight: Weight, shape: Any) -> Any:
         factor = _initial(placement, weight, shape.shape)
         name = "/".join(str(part.key) for part in path)
         own = jax.random.fold_in(key, zlib.crc32(name.encode()))
         match weight.kind:
             case "gain" | "multiplier" | "bias":
-                return jnp.broadcast_to(factor, shape.shape)
+                return np.broadcast_to(factor, shape.shape)
             case "embedding":
-                return factor * sizes.embedding_std * jax.random.normal(own, shape.shape)
+                drawn = sample(jax.random.normal, own, shape.shape)
+                return factor * sizes.embedding_std * drawn
             case "matrix":
                 kind = placement.base_init or config.init
                 fans = {"fan_in": weight.fan_in, "fan_out": weight.fan_out}
@@ -53,7 +55,11 @@ def initial_params(
                     factor = factor * config.qkv_gain
                 return factor * draw(own, shape.shape, kind, std=config.init_std, **fans)
 
-    params: dict[str, Any] = jax.tree_util.tree_map_with_path(start, weights, shapes)
+    started = jax.tree_util.tree_map_with_path(start, weights, shapes)
+    # Copies of NumPy's: a train step gives the memory of its parameters away.
+    params: dict[str, Any] = jax.tree.map(
+        lambda array: jnp.array(array) if isinstance(array, np.ndarray) else array, started
+    )
     return on_sphere(weights, params) if "sphere" in placement.hooks else params
 
 
@@ -69,7 +75,7 @@ def on_sphere(weights: dict[str, Any], params: dict[str, Any]) -> dict[str, Any]
     return projected
 
 
-def _initial(placement: Placement, weight: Weight, shape: tuple[int, ...]) -> jax.Array:
+def _initial(placement: Placement, weight: Weight, shape: tuple[int, ...]) -> np.ndarray[Any, Any]:
     """`Placement.initial` in a shape that broadcasts to the weight's."""
     values = np.asarray(placement.initial(weight), np.float32)
     if not weight.stacked:
@@ -78,4 +84,4 @@ def _initial(placement: Placement, weight: Weight, shape: tuple[int, ...]) -> ja
     own = shape[1:] if weight.stacked else shape
     layers = shape[:1] if weight.stacked else ()
     each = own if values.size > math.prod(layers) else (1,) * len(own)
-    return jnp.asarray(values.reshape((*layers, *each)))
+    return values.reshape((*layers, *each))
