@@ -1,10 +1,10 @@
 """Settings of the whole suite, made before jax is imported anywhere.
 
 Tests compile far more than they compute. Without XLA's optimisation a three-layer gradient compiles
-about three times faster and differs by about 2e-7 relative; a warm compile cache saves most of the
-rest. Users run optimised programs, so `.ci/run` runs the tests marked `optimized` once more with
-ZOO_TEST_OPTIMIZED=1, which leaves the flags out. Nothing here simulates devices: a test that needs
-eight of them starts a subprocess of its own, which inherits the environment set here.
+about three times faster and differs by about 2e-7 relative. Users run optimised programs, so
+`.ci/run` runs the tests marked `optimized` once more with ZOO_TEST_OPTIMIZED=1, which leaves the
+flags out. Nothing here simulates devices: a test that needs eight of them starts a subprocess of
+its own, which inherits the environment set here.
 """
 
 from __future__ import annotations
@@ -17,6 +17,9 @@ import sys
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+
+# For processes that tests start, which make the same programs again and again.
+CACHE = Path(__file__).resolve().parents[1] / ".cache" / "jax-tests"
 
 
 def unoptimized() -> str:
@@ -38,8 +41,7 @@ def prepare_environment() -> None:
     flags = os.environ.get("XLA_FLAGS", "")
     if not os.environ.get("ZOO_TEST_OPTIMIZED") and "optimization_level" not in flags:
         os.environ["XLA_FLAGS"] = f"{flags} {unoptimized()}".strip()
-    cache = Path(__file__).resolve().parents[1] / ".cache" / "jax-tests"
-    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache))
+    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(CACHE))
     # jax leaves out programs that compile in under a second, which is all of ours.
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
@@ -49,6 +51,11 @@ prepare_environment()
 
 import jax  # noqa: E402
 from jax._src.interpreters import mlir  # noqa: E402
+
+# Here a program is seldom made twice, and writing it down costs a sixth of compiling it. Who runs
+# the suite again and again may name a folder for them.
+if os.environ["JAX_COMPILATION_CACHE_DIR"] == str(CACHE):
+    jax.config.update("jax_enable_compilation_cache", False)
 
 # Files with the longest tests come first, so that no worker is left with one of them at the end.
 _LONGEST = (
