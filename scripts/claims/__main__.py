@@ -185,11 +185,11 @@ def page(known: Mapping[str, Claim]) -> str:
 
 def _figures(figures: Mapping[str, Any]) -> list[str]:
     def shown(value: Any) -> str:
-        if value is None:
-            return "failed"
-        return value if isinstance(value, str) else f"{value:.4g}"
+        if isinstance(value, str):
+            return f": {value}"
+        return " failed" if value is None else f" {value:.4g}"
 
-    return [f"{name} {shown(value)}" for name, value in figures.items()]
+    return [f"{name}{shown(value)}" for name, value in figures.items()]
 
 
 def main() -> int:

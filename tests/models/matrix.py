@@ -95,15 +95,15 @@ def run(variant: str, architecture: str, *, adamw: bool = True, **changes: Any) 
         return params, opt_state, (value, logits, grads)
 
     opt_state = optimizer.init(before) if adamw else None
-    after, found, rates = before, [], jax.tree.map(lambda _: np.float32(0.0), before)
+    after, first, rates = before, None, jax.tree.map(lambda _: np.float32(0.0), before)
     for step in range(STEPS):
         after, opt_state, figures = train(after, opt_state, jnp.asarray(step, jnp.int32))
-        found.append(jax.device_get(figures))
+        first = first or figures
         if not adamw:
-            grads = found[-1][-1]
+            after, grads = jax.device_get((after, figures[-1]))
             rates = jax.tree.map(rate, rates, grads)
-            after = jax.tree.map(lambda a, r, g: np.asarray(a) - r * g, after, rates, grads)
-    value, logits, grads = found[0]
+            after = jax.tree.map(lambda a, r, g: a - r * g, after, rates, grads)
+    value, logits, grads = jax.device_get(first)
     return Outcome(
         model,
         float(value),

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from zoo.layers import weight
+from zoo.variants.registry import list_variants
 
 
 def assert_close(got: Any, want: Any, tolerance: float) -> None:
@@ -42,13 +43,34 @@ def gradient(case: Any, ids: jax.Array, key: jax.Array | None = None) -> Any:
     return jax.value_and_grad(run)(case.params)
 
 
+@pytest.mark.parametrize(
+    "name", [pytest.param("post_norm", marks=pytest.mark.slow), "mix_norm(fraction=0.5)"]
+)
 def test_rematerialisation_and_unrolling_keep_every_gradient(
-    tiny: Callable[..., Any], ids: jax.Array
+    name: str, tiny: Callable[..., Any], ids: jax.Array
 ) -> None:
-    name = "mix_norm(fraction=0.5)"
     # With dropout on, so that a mask drawn again must be the same mask.
     rates = {"dropout": 0.2, "attention_dropout": 0.2, "stochastic_depth": 0.3}
     key = jax.random.key(3)
     want = gradient(tiny(name, remat="none", **rates), ids, key)
     for changes in ({"remat": "selective"}, {"remat": "full"}, {"unroll": True}):
         assert_close(gradient(tiny(name, **changes, **rates), ids, key), want, 2e-5)
+
+
+# Every eighth variant: six steps of the matrix move every weight of all of them.
+@pytest.mark.slow
+@pytest.mark.parametrize("name", list_variants()[::8])
+def test_every_weight_of_every_variant_gets_a_finite_gradient(
+    name: str, tiny: Callable[..., Any], ids: jax.Array
+) -> None:
+    case = tiny(name)
+    loss, gradients = gradient(case, ids)
+    assert np.isfinite(loss)
+    moved = weight.map_weights(
+        lambda declared, g: (declared, float(jnp.abs(g).max())), case.weights, gradients
+    )
+    for declared, largest in jax.tree.leaves(moved, is_leaf=lambda leaf: isinstance(leaf, tuple)):
+        assert np.isfinite(largest)
+        # A shift of all keys moves no softmax: that gradient is 0 by nature.
+        if (declared.role, declared.kind) != ("k", "bias"):
+            assert largest > 0.0, declared

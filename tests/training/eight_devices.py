@@ -1,7 +1,7 @@
 """What the tests of eight devices compare, computed in one process that simulates them.
 
-Arguments: a JSON object with `settings` (dotted), `cases`, `longer` (a run to resume) and
-`fresh` (a run to start); the answer is the last line of the output, as JSON.
+Arguments: a JSON object with `settings` (dotted), `cases` and, if wanted, `longer` (a run to
+resume) and `fresh` (a run to start); the answer is the last line of the output, as JSON.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ def main(asked: str) -> None:
             )
         ),
     }
-    for name in ("longer", "fresh"):
+    for name in plan.keys() & {"longer", "fresh"}:
         answer[name] = train(config(plan[name]))["status"]
     print(json.dumps(answer))
 

@@ -62,15 +62,11 @@ def sample(
     """
     size = math.prod(shape)
     partitionable = jax.config.jax_threefry_partitionable  # type: ignore[attr-defined]
-    by_index = partitionable and _generator(key) == "threefry2x32"
+    by_index = partitionable and str(jax.random.key_impl(key)) == "threefry2x32"
     if isinstance(key, jax.core.Tracer) or not by_index or size > _LARGEST:
         return draw(key, shape)
     padded = 1 << max(size - 1, 0).bit_length()
     return np.asarray(draw(key, (padded,)))[:size].reshape(shape)
-
-
-def _generator(key: jax.Array) -> str:
-    return str(jax.random.key_impl(key))
 
 
 def _symmetric(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:

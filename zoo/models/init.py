@@ -36,6 +36,8 @@ def initial_params(
     """
 
     sizes = config.sizes()
+    # Traced, an array of NumPy would be written out in the program.
+    broadcast_to = jnp.broadcast_to if isinstance(key, jax.core.Tracer) else np.broadcast_to
 
     # In NumPy as far as `sample` allows it: each operation of jax compiles for each shape.
     def start(path: tuple[Any, ...], weight: Weight, shape: Any) -> Any:
@@ -44,7 +46,7 @@ def initial_params(
         own = jax.random.fold_in(key, zlib.crc32(name.encode()))
         match weight.kind:
             case "gain" | "multiplier" | "bias":
-                return np.broadcast_to(factor, shape.shape)
+                return broadcast_to(factor, shape.shape)
             case "embedding":
                 drawn = sample(jax.random.normal, own, shape.shape)
                 return factor * sizes.embedding_std * drawn
