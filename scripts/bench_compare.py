@@ -25,6 +25,7 @@ from _bench import Measured, Row, arguments, page, run
 from _sweep import write_run
 
 from zoo.compare.config import CompareConfig, from_json
+from zoo.compare.plan import Spec
 from zoo.compare.work import Board
 from zoo.data.config import DataConfig
 from zoo.models.config import ModelConfig
@@ -52,20 +53,25 @@ def small(workdir: Path) -> CompareConfig:
     )
 
 
-def alone(config: CompareConfig) -> float:
-    """Seconds in all of the same training runs one after the other, with nothing else."""
-    from zoo.training.loop import train
-
+def bare_runs(config: CompareConfig) -> list[Spec]:
+    """The training runs of a comparison; whatever tuning chooses costs what its last rate costs."""
     board = Board(config)
-    # Whatever tuning chooses costs the same: one rate stands for it.
-    runs = [
+    chosen = config.space["optim.lr"][-1]
+    return [
         board.spec(cell, phase, {"optim.lr": rate}, place)
         for cell in board.cells
         for phase, rate, place in (
             *(("tuning", rate, 0) for rate in config.space["optim.lr"]),
-            *(("final", 3e-3, place) for place in range(config.seeds)),
+            *(("final", chosen, place) for place in range(config.seeds)),
         )
     ]
+
+
+def alone(config: CompareConfig) -> float:
+    """Seconds in all of the same training runs one after the other, with nothing else."""
+    from zoo.training.loop import train
+
+    runs = bare_runs(config)
     start = time.perf_counter()
     with contextlib.redirect_stdout(io.StringIO()):
         for spec in runs:
@@ -100,7 +106,8 @@ def overhead(options: argparse.Namespace) -> Measured:
         ours / theirs for ours, theirs in zip(seconds["compared"], seconds["alone"], strict=True)
     )
     spent = {f"{side}_s": round(statistics.median(each), 1) for side, each in seconds.items()}
-    return value, spent | {"runs": 10, "rounds": ROUNDS}
+    runs = len(bare_runs(small(Path("compare"))))
+    return value, spent | {"runs": runs, "rounds": ROUNDS}
 
 
 def report(options: argparse.Namespace) -> Measured:
