@@ -17,7 +17,7 @@ from zoo.compare.config import CompareConfig
 from zoo.compare.origins import Origins
 from zoo.compare.plan import cells, make_spec
 from zoo.compare.results import SCORES
-from zoo.compare.scoring import score
+from zoo.compare.scoring import Trained, score
 from zoo.data.tokenizers import load_tokenizer, train_bpe
 from zoo.errors import ConfigError
 from zoo.hf.files import read_json
@@ -140,7 +140,7 @@ def test_a_comparison_measures_unseen_text_by_it(
     (cell, *_) = cells(comparison)
     spec = make_spec(comparison, cell, run, phase="final", setting={}, place=0)
     train(spec.config)
-    score(comparison, spec, "loss")
+    score(comparison, Trained(spec), "loss")
     scores = read_json(Path(spec.config.workdir) / SCORES)
     assert scores["figures"]["test_bits_per_byte"] == pytest.approx(
         bits_per_byte(spec.config.workdir, others[1]), rel=1e-5

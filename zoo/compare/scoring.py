@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ from zoo.compare.config import CompareConfig
 from zoo.compare.origins import made_with
 from zoo.compare.plan import Spec, test_data
 from zoo.compare.results import LAYERS, SCORES, write_json
-from zoo.diagnosis.runs import config_of, diagnose_config, newest_state
+from zoo.diagnosis.runs import config_of, diagnose_state, newest_state
 from zoo.models.tower import Transformer
 from zoo.tasks import TASKS
 from zoo.training.dry_run import cost
@@ -20,7 +21,23 @@ from zoo.training.step import State
 from zoo.training.summary import read_summary
 
 
-def score(config: CompareConfig, spec: Spec, select: str) -> None:
+class Trained:
+    """A run that is over, opened where it is asked for and once."""
+
+    def __init__(self, spec: Spec) -> None:
+        self.spec = spec
+        self.folder = spec.config.workdir
+
+    @functools.cached_property
+    def run(self) -> Run:
+        return prepare(config_of(self.folder))
+
+    @functools.cached_property
+    def state(self) -> State:
+        return newest_state(self.run, self.folder)
+
+
+def score(config: CompareConfig, trained: Trained, select: str) -> None:
     """Write `scores.json` of a finished run: costs, and figures that training does not take.
 
     These are `eval_...`, what the model itself writes or ranks on the data that choices are made
@@ -29,14 +46,13 @@ def score(config: CompareConfig, spec: Spec, select: str) -> None:
     Args:
         select: the figure that choices are made by, which a tuning run must have.
     """
-    folder = Path(spec.config.workdir)
+    spec, folder = trained.spec, Path(trained.folder)
     figures: dict[str, float] = {}
     made: dict[str, Any] = {}
     final, task = spec.row.phase == "final", TASKS[spec.config.task]
     judged = task.judge is not None and (final or f"eval_{select}" not in read_summary(folder))
     if final or judged:
-        run = prepare(spec.config)
-        state = newest_state(run, folder)
+        run, state = trained.run, trained.state
         model = trained_model(run, state)
         if judged:
             figures, _ = judgement(model, run.data, task, run.config.eval_batches)
@@ -75,14 +91,13 @@ def _figures(run: Run, state: State, model: Transformer, *, num_beams: int) -> d
     return figures | more
 
 
-def measure_layers(spec: Spec) -> None:
+def measure_layers(trained: Trained) -> None:
     """Write `layers.json`: figures of every layer at the end of a run, from the bottom.
 
     `stream_rms` after the layer's last sublayer; `grad_norm` and `update_ratio` (|step| over
     |weights|) of its sublayers together: the root of the sum of squares, and the mean.
     """
-    folder = spec.config.workdir
-    diagnosis = diagnose_config(config_of(folder), folder, batches=1)
+    diagnosis = diagnose_state(trained.run, trained.state, batches=1)
     layers: dict[tuple[str, int], dict[str, list[float]]] = {}
     for each in diagnosis.sublayers:
         found = layers.setdefault((each.stack, each.layer), {"rms": [], "grad": [], "update": []})
@@ -94,4 +109,4 @@ def measure_layers(spec: Spec) -> None:
         "grad_norm": [sum(each["grad"]) ** 0.5 for each in layers.values()],
         "update_ratio": [sum(each["update"]) / len(each["update"]) for each in layers.values()],
     }
-    write_json(Path(folder) / LAYERS, rows)
+    write_json(Path(trained.folder) / LAYERS, rows)

@@ -27,7 +27,7 @@ from zoo.compare.matching import Matcher
 from zoo.compare.origins import Origins
 from zoo.compare.plan import Cell, Setting, Spec, cells, make_spec
 from zoo.compare.results import LAYERS, RESULTS, SCORES, Phase, Row, read_row
-from zoo.compare.scoring import measure_layers, score
+from zoo.compare.scoring import Trained, measure_layers, score
 from zoo.compare.tuning import tune
 from zoo.errors import ConfigError, DataError, ZooError
 from zoo.tasks import TASKS
@@ -198,15 +198,16 @@ def make_run(board: Board, spec: Spec, say: Say) -> None:
         if summary["status"] == "preempted":
             raise Preempted(f"{spec.row.run} stopped at step {summary['steps']} and is saved")
         row = board.row(spec)
+    trained = Trained(spec)
     if row.status == "unscored":
-        score(board.config, spec, board.select.name)
+        score(board.config, trained, board.select.name)
         row = board.row(spec)
     if row.status not in RESULTS:  # it would be made for ever
         figures = f"eval_{board.select.name} or test_{board.metric.name}"
         lacks = f"scoring it gave no {figures}, or its data has changed meanwhile"
         raise DataError(f"{spec.row.run}: {row.note or lacks}")
     if row.status == "finished" and board.wants_layers(spec):
-        measure_layers(spec)
+        measure_layers(trained)
     if board.config.ledger is not None:
         append(Path(board.config.ledger), row, board.runs)
     _log(board, "end", spec, status=row.status)

@@ -7,7 +7,8 @@ what belongs to a layer off its leading axis.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import reduce
 from typing import Any
 
 import jax
@@ -103,7 +104,7 @@ def diagnose_run(
         attention: as for `diagnose`.
     """
     done = int(state["step"])
-    lr = float(run.inputs.lr) * float(run.core.schedule(jnp.asarray(done)))
+    lr = float(run.inputs.lr) * float(jax.jit(run.core.schedule)(done))
     return _diagnosis(
         run.core,
         state["params"],
@@ -130,7 +131,7 @@ def _diagnosis(
     at = None if step is None else jnp.asarray(step)
     _, weights = weight.split(core.model)
 
-    @jax.jit
+    @_jit_once
     def observe(params: dict[str, Any], batch: Batch) -> tuple[Loss, Any, Any]:
         batch = _Arrays(batch)
 
@@ -146,7 +147,7 @@ def _diagnosis(
             _, maps = bound.measure(**core.task.inputs(batch), step=at, taps="attention")
         return loss, grads, (taps, jax.tree.map(_entropy, maps))
 
-    @jax.jit
+    @_jit_once
     def move(params: dict[str, Any], grads: Any, held: Any, tokens: Any) -> tuple[Any, Norms]:
         factor, figures = core.optimizer.factor(grads, scale=1.0 / tokens)
         moved, _ = core.optimizer.apply(
@@ -158,7 +159,9 @@ def _diagnosis(
         return figures["grad_norm"], norms
 
     seen = [observe(params, batch) for batch in batches]
-    loss, grads = jax.tree.map(lambda *parts: sum(parts), *[each[:2] for each in seen])
+    loss, grads = reduce(
+        lambda total, each: jax.tree.map(jnp.add, total, each), [each[:2] for each in seen]
+    )
     tokens = max(float(loss.tokens), 1.0)
     held = core.optimizer.init(params) if opt_state is None else opt_state
     grad_norm, norms = jax.device_get(move(params, grads, held, tokens))
@@ -175,6 +178,16 @@ def _diagnosis(
         sublayers=tuple(_sublayers(core.model, taps, entropy, found)),
         weights=found,
     )
+
+
+def _jit_once(function: Callable[..., Any]) -> Any:
+    """jit of a program that runs a few times at most.
+
+    On CPU it is compiled without optimisation: at 12 layers of width 64 nearly all of a diagnosis
+    is compiling, and at the size of GPT-2 small, where products rule, both take equally long.
+    """
+    plain = {"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False}
+    return jax.jit(function, compiler_options=plain if jax.default_backend() == "cpu" else None)
 
 
 def _entropy(weights: jax.Array) -> jax.Array:

@@ -47,6 +47,11 @@ def diagnose_config(
         _refuse_other(config, folder)
     run = prepare(config if folder is not None else with_checkpoint(config))
     state = fresh_state(run) if folder is None else newest_state(run, folder)
+    return diagnose_state(run, state, batches=batches, attention=attention)
+
+
+def diagnose_state(run: Run, state: State, *, batches: int, attention: bool = False) -> Diagnosis:
+    """The diagnosis of a run that stands where its state says; arguments as above."""
     rows = itertools.islice(run.data.train_batches(int(state["step"])), batches)
     made = [run.task.batch(each, run.data.spec) for each in rows]
     return diagnose_run(run, state, made, attention=attention)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from zoo.hf.constants import constants
+from zoo.hf.families.granite import constants
 from zoo.hf.families.llama import (
     BIASES,
     BRANCHES,
