@@ -42,17 +42,13 @@ class Row:
 def machine() -> dict[str, Any]:
     """What the figures hold for: processor, cores, versions, commit."""
     found = environment()
-    cpuinfo = Path("/proc/cpuinfo")
-    fields = {}
-    if cpuinfo.exists():
-        pairs = (line.split(":", 1) for line in cpuinfo.read_text().splitlines() if ":" in line)
-        fields = {key.strip(): value.strip() for key, value in pairs}
-    kind = " ".join(
-        [fields.get("model name", found["platform"])]
-        + [f"{key} {fields[key]}" for key in ("cpu family", "model") if key in fields]
-    )
     versions = {name: found["packages"][name] for name in ("jax", "flax", "optax")}
-    return {"cpu": kind, "cores": found["cpus"], "versions": versions, "commit": found["commit"]}
+    return {
+        "cpu": found["processor"],
+        "cores": found["cpus"],
+        "versions": versions,
+        "commit": found["commit"],
+    }
 
 
 def read(results: Path) -> dict[str, dict[str, Any]]:

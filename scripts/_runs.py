@@ -41,6 +41,7 @@ def finished_run(make: Callable[[str], TrainConfig]) -> tuple[dict[str, Any], li
         "config": identity(config),
         "jax": versions["packages"]["jax"],
         "python": versions["python"],
+        "processor": versions["processor"],
     }
     return summary, metrics, columns
 
@@ -72,9 +73,17 @@ class Table:
         return row
 
     def again(self, count: int, run: Callable[[Row], Row]) -> int:
-        """Re-run some rows chosen at random; the number that did not come out equal."""
+        """Re-run some rows chosen at random; the number that did not come out equal.
+
+        Of the rows that were made on a processor like this one: others round differently.
+        """
+        here = environment()["processor"]
+        ours = [row for row in self.rows() if row.get("processor") == here]
+        print(f"{len(ours)} of {len(self.rows())} rows are of this processor, {here}")
+        if len(ours) < count:
+            raise SystemExit(f"--again {count}: only {len(ours)} rows can come out equal here")
         different = 0
-        for row in random.sample(self.rows(), count):
+        for row in random.sample(ours, count):
             fresh = run(row)
             changed = [key for key in row if key not in _MAY_DIFFER and fresh[key] != row[key]]
             different += bool(changed)

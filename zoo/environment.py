@@ -21,9 +21,10 @@ def environment() -> dict[str, Any]:
     """A JSON object; starts jax's backend, but imports no other heavy library.
 
     Keys: `zoo`, `commit` (None outside a checkout; `-dirty` when tracked files differ from
-    it), `python`, `platform`, `cpus` (usable by this process), `packages` (name to version,
-    None when missing), `backend`, `devices` (kind and count), `processes`, `default_dtype`
-    (of parameters), `data_cache`, `compile_cache` (folder, or None when off).
+    it), `python`, `platform`, `processor` and `cpus` (usable by this process; the last bits of a
+    run depend on both), `packages` (name to version, None when missing), `backend`, `devices`
+    (kind and count), `processes`, `default_dtype` (of parameters), `data_cache`,
+    `compile_cache` (folder, or None when off).
     """
     import jax
     import jax.numpy as jnp
@@ -35,6 +36,7 @@ def environment() -> dict[str, Any]:
         "commit": _commit(),
         "python": platform.python_version(),
         "platform": platform.platform(),
+        "processor": _processor(),
         "cpus": _usable_cpus(),
         "packages": {name: _version(name) for name in _PACKAGES},
         "backend": jax.default_backend(),
@@ -65,6 +67,16 @@ def _version(name: str) -> str | None:
         return metadata.version(name)
     except metadata.PackageNotFoundError:
         return None
+
+
+def _processor() -> str:
+    """The processor's name and kind; where Linux does not tell, its architecture."""
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text(encoding="utf-8").splitlines() if cpuinfo.exists() else []
+    pairs = (line.partition(":") for line in lines)
+    fields = {key.strip(): value.strip() for key, _, value in pairs}
+    kind = [f"{key} {fields[key]}" for key in ("cpu family", "model") if key in fields]
+    return " ".join([fields.get("model name", platform.machine()), *kind])
 
 
 def _usable_cpus() -> int | None:

@@ -129,6 +129,7 @@ def _packed(row: Row, folder: Path) -> dict[str, Any]:
         "metrics": thinned(read_metrics(curve)) if curve.is_file() else [],
         "commit": found["commit"],
         "jax": found["packages"]["jax"],
+        "processor": found["processor"],
         "cpus": found["cpus"],
     }
 
