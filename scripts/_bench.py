@@ -7,7 +7,7 @@ import dataclasses
 import json
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -53,10 +53,13 @@ def machine() -> dict[str, Any]:
 
 def read(results: Path) -> dict[str, dict[str, Any]]:
     """The newest line of each row."""
+    return {line["row"]: line for line in _lines(results)}
+
+
+def _lines(results: Path) -> list[dict[str, Any]]:
     if not results.exists():
-        return {}
-    lines = map(json.loads, results.read_text(encoding="utf-8").splitlines())
-    return {line["row"]: line for line in lines}
+        return []
+    return [json.loads(text) for text in results.read_text(encoding="utf-8").splitlines()]
 
 
 def arguments(doc: str, *, results: Path, page: Path) -> argparse.Namespace:
@@ -93,7 +96,7 @@ def run(rows: Sequence[Row], options: argparse.Namespace, show: Callable[[Known]
         took = time.perf_counter() - start
         print(f"{row.what}: {value:.3f} {detail} ({took:.0f} s)", flush=True)
     known = read(options.results)
-    options.page.write_text(show(known), encoding="utf-8")
+    options.page.write_text(show(known) + elsewhere(rows, options.results), encoding="utf-8")
     missed = [
         row.name for row in chosen if row.name in known and not row.holds(known[row.name]["value"])
     ]
@@ -103,15 +106,33 @@ def run(rows: Sequence[Row], options: argparse.Namespace, show: Callable[[Known]
 
 def page(intro: str, rows: Sequence[Row], known: Known, *, after: str = "") -> str:
     """The rows that promise something, what `after` adds, and the machines they ran on."""
-    table, machines = [], {}
-    for row in rows:
-        line = known.get(row.name)
-        if line is None:
-            continue
-        about = line["machine"]
-        versions = about["versions"] | line["detail"].get("versions", {})
-        text = ", ".join(f"{name} {version}" for name, version in versions.items())
-        machines[f"{about['cpu']}, {about['cores']} cores; {text}; commit {about['commit']}"] = None
+    lines = [(row, known[row.name]) for row in rows if row.name in known]
+    return f"{intro}\n{_table(lines)}{after}\n{_machines(line for _, line in lines)}"
+
+
+def elsewhere(rows: Sequence[Row], results: Path) -> str:
+    """A table for each other processor on which rows were measured before: its newest lines."""
+    newest, by_name = read(results), {row.name: row for row in rows}
+    found: dict[str, dict[str, Any]] = {}
+    for line in _lines(results):
+        if line["row"] in by_name:
+            found.setdefault(line["machine"]["cpu"], {})[line["row"]] = line
+    text = ""
+    for cpu, own in found.items():
+        lines = [
+            (by_name[name], line)
+            for name, line in own.items()
+            if newest[name]["machine"]["cpu"] != cpu and by_name[name].hold is not None
+        ]
+        if lines:
+            text += f"\n## Before, on {cpu}\n\n{_table(lines)}\n"
+            text += _machines(line for _, line in lines)
+    return text
+
+
+def _table(lines: Sequence[tuple[Row, dict[str, Any]]]) -> str:
+    table = ["| figure | value | hold | made of |", "|---|---|---|---|"]
+    for row, line in lines:
         if row.hold is None:
             continue
         sign = "≥" if row.at_least else "≤"
@@ -119,8 +140,15 @@ def page(intro: str, rows: Sequence[Row], known: Known, *, after: str = "") -> s
         parts = ", ".join(
             f"{key} {value}" for key, value in line["detail"].items() if key != "versions"
         )
-        bound = f"{sign} {row.hold}"
-        table.append(f"| {row.what} | {line['value']:.3f}{mark} | {bound} | {parts} |")
-    head = "| figure | value | hold | made of |\n|---|---|---|---|\n"
-    foot = "".join(f"- {text}\n" for text in machines)
-    return f"{intro}\n{head}" + "\n".join(table) + after + "\n\n" + foot
+        table.append(f"| {row.what} | {line['value']:.3f}{mark} | {sign} {row.hold} | {parts} |")
+    return "\n".join(table) + "\n"
+
+
+def _machines(lines: Iterable[dict[str, Any]]) -> str:
+    machines = {}
+    for line in lines:
+        about = line["machine"]
+        versions = about["versions"] | line["detail"].get("versions", {})
+        text = ", ".join(f"{name} {version}" for name, version in versions.items())
+        machines[f"{about['cpu']}, {about['cores']} cores; {text}; commit {about['commit']}"] = None
+    return "".join(f"- {text}\n" for text in machines)

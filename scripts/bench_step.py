@@ -261,7 +261,6 @@ def _over(known: Known) -> str:
     lines = {name: known[f"{_OVER}{name}"] for name in names}
     shape = _VARIANTS
     head = f"""
-
 ## Step time of every variant over pre_norm's
 
 Options as they are by default; d {shape.d_model}, {shape.num_layers} layers, \
@@ -270,8 +269,8 @@ Options as they are by default; d {shape.d_model}, {shape.num_layers} layers, \
 | variant | step / pre_norm's | ms | pre_norm's ms | rounds |
 |---|---|---|---|---|
 """
-    return head + "\n".join(
-        f"| {name} | {value:.2f} | {own['step_ms']} | {own['pre_norm_ms']} | {own['rounds']} |"
+    return head + "".join(
+        f"| {name} | {value:.2f} | {own['step_ms']} | {own['pre_norm_ms']} | {own['rounds']} |\n"
         for value, name, own in sorted(
             (line["value"], name, line["detail"]) for name, line in lines.items()
         )

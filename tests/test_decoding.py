@@ -216,13 +216,13 @@ def test_an_encoder_decoder_answers_behind_its_start_token() -> None:
 @pytest.mark.parametrize("rows", [1, 2])
 def test_keys_and_values_are_written_in_place(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
     compiled: list[str] = []
-    go_on = loop._go_on
+    write = loop._write
 
     def spied(*args: Any, **settings: Any) -> Any:
-        compiled.append(go_on.lower(*args, **settings).compile().as_text())
-        return go_on(*args, **settings)
+        compiled.append(write.lower(*args, **settings).compile().as_text())
+        return write(*args, **settings)
 
-    monkeypatch.setattr(loop, "_go_on", spied)
+    monkeypatch.setattr(loop, "_write", spied)
     generate(tiny(), jnp.asarray([PROMPT] * rows), max_new_tokens=6)
     (program,) = compiled
     assert f"f32[{rows * 2},11,8]" in program, "no keys of 2 heads, 11 slots and width 8"

@@ -26,13 +26,33 @@ _TAGS = 2**20
 
 @dataclasses.dataclass(frozen=True)
 class Structure:
-    """A model without its arrays; hashable, equal for models that compile to one program."""
+    """A model without its arrays; hashable, equal for models that compile to one program.
+
+    Attributes:
+        sources: of each of its leaves the number of the array that it lies in, and which layer
+            of that; None: it is the whole array. Without sources arrays are its leaves.
+    """
 
     graphdef: nnx.GraphDef[Transformer]
     treedef: Any
+    sources: tuple[tuple[int, int | None], ...] | None = None
 
-    def with_arrays(self, leaves: Sequence[Any]) -> Transformer:
-        """The model with arrays in the order of `split`."""
+    def __hash__(self) -> int:
+        return self._hash
+
+    @functools.cached_property
+    def _hash(self) -> int:
+        """Taken once: it goes through the whole graph, and every call of a program asks for it."""
+        return hash((self.graphdef, self.treedef, self.sources))
+
+    def with_arrays(self, arrays: Sequence[Any]) -> Transformer:
+        """The model with arrays as `split` or `prepared` gave them."""
+        leaves = arrays
+        if self.sources is not None:
+            leaves = [
+                arrays[number] if layer is None else arrays[number][layer : layer + 1]
+                for number, layer in self.sources
+            ]
         return nnx.merge(self.graphdef, jax.tree.unflatten(self.treedef, leaves))
 
 
@@ -55,29 +75,34 @@ def prepared(model: Transformer) -> tuple[Structure, list[Any]]:
     """The parts of a model that computes the same with layers that are not stacked.
 
     On a CPU no large weight is copied: one layer's part of a stacked array is an array in place.
+    Small ones are cut up by the program itself, which costs less than to hand them over in parts.
     """
     structure, leaves = split(model)
     _, stack = model.placement.stacks[-1]
     if len(stack.layers) > _MOST_UNROLLED:
         return structure, leaves
     lengths = tuple(leaf.shape[0] if leaf.ndim else None for leaf in leaves)
-    structure, sources = _unrolled(structure, lengths)
-    parts = _parts({leaf: leaves[leaf] for leaf, repeat in sources if repeat is not None})
-    chosen = [leaves[leaf] if repeat is None else parts[leaf][repeat] for leaf, repeat in sources]
-    return structure, jax.device_put(chosen, may_alias=True)
+    in_place = tuple(_lies_here(leaf) for leaf in leaves)
+    structure, parts = _unrolled(structure, lengths, in_place)
+    views = {leaf: np.asarray(leaves[leaf]) for leaf, layer in parts if layer is not None}
+    arrays = [
+        leaves[leaf] if layer is None else views[leaf][layer : layer + 1] for leaf, layer in parts
+    ]
+    return structure, jax.device_put(arrays, may_alias=True) if views else arrays
 
 
 @functools.lru_cache(maxsize=64)
 def _unrolled(
-    structure: Structure, lengths: tuple[int | None, ...]
+    structure: Structure, lengths: tuple[int | None, ...], in_place: tuple[bool, ...]
 ) -> tuple[Structure, list[tuple[int, int | None]]]:
-    """The structure with one block, and where each of its leaves comes from.
+    """The structure with one block, and the arrays that it takes.
 
     Args:
         lengths: the first axis of each leaf, None of a scalar.
+        in_place: of each leaf whether its layers are handed over one by one.
 
     Returns:
-        Of each leaf the old one's number, and which layer of it; None: all of it.
+        Of each array the number of the leaf, and which layer of it; None: all of it.
     """
     tags = [
         np.asarray(number * _TAGS) if length is None else number * _TAGS + np.arange(length)
@@ -87,22 +112,15 @@ def _unrolled(
     tower = target(model)
     tower.stack = unrolled(tower.stack)
     whole, leaves = split(model)
-    sources = []
+    numbers: dict[tuple[int, int | None], int] = {}  # of the arrays, in their order
+    sources: list[tuple[int, int | None]] = []
     for leaf in leaves:
         number, repeat = divmod(int(np.ravel(leaf)[0]), _TAGS)
-        sources.append((number, repeat if len(np.ravel(leaf)) == 1 and np.ndim(leaf) else None))
-    return whole, sources
-
-
-def _parts(stacked: dict[int, jax.Array]) -> dict[int, Sequence[Any]]:
-    """Arrays of [layers, ...], each as that many of [1, ...]."""
-    in_place = {leaf: array for leaf, array in stacked.items() if _lies_here(array)}
-    copied = {leaf: array for leaf, array in stacked.items() if leaf not in in_place}
-    views = {leaf: np.asarray(array) for leaf, array in in_place.items()}
-    return _sliced(copied) | {
-        leaf: [array[layer : layer + 1] for layer in range(len(array))]
-        for leaf, array in views.items()
-    }
+        layer = repeat if np.shape(leaf) == (1,) else None
+        part = (number, layer if in_place[number] else None)
+        array = numbers.setdefault(part, len(numbers))
+        sources.append((array, None if in_place[number] else layer))
+    return dataclasses.replace(whole, sources=tuple(sources)), list(numbers)
 
 
 def _lies_here(array: jax.Array) -> bool:
@@ -110,11 +128,3 @@ def _lies_here(array: jax.Array) -> bool:
     devices = array.devices()
     here = len(devices) == 1 and next(iter(devices)).platform == "cpu"
     return here and array.nbytes > _LARGE
-
-
-@jax.jit
-def _sliced(stacked: dict[int, jax.Array]) -> dict[int, Sequence[jax.Array]]:
-    return {
-        leaf: [array[layer : layer + 1] for layer in range(len(array))]
-        for leaf, array in stacked.items()
-    }
