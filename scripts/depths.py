@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import math
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -139,7 +140,16 @@ def page(rows: Rows, longer: Rows, plateau: float) -> str:
         cells = [_cell(rows.get((variant, n)), plateau) for n in STEPS]
         lines.append(f"| `{variant}` | {' | '.join(cells)} |")
     lines += ["", f"![Held-out loss of every variant at three depths]({PICTURE.name})", ""]
-    return "\n".join(lines + _longer(longer, plateau))
+    return "\n".join(
+        lines + _longer(longer, plateau) + _processors([*rows.values(), *longer.values()])
+    )
+
+
+def _processors(rows: list[Row]) -> list[str]:
+    """Where rows come out equal when they are run again."""
+    counts = Counter(row.get("processor", "processors that were not written down") for row in rows)
+    made = "; ".join(f"{count} runs are from {name}" for name, count in counts.most_common())
+    return ["## Processors", "", f"Other processors round otherwise: {made}.", ""]
 
 
 def _longer(rows: Rows, plateau: float) -> list[str]:
