@@ -72,24 +72,40 @@ class Table:
                 file.write(json.dumps(row) + "\n")
         return row
 
-    def again(self, count: int, run: Callable[[Row], Row]) -> int:
+    def again(
+        self, count: int, run: Callable[[Row], Row], verdict: Callable[[Row], Any] | None = None
+    ) -> int:
         """Re-run some rows chosen at random; the number that did not come out equal.
 
-        Of the rows that were made on a processor like this one: others round differently.
+        Rows of a processor like this one come first. Others round differently: of those only
+        what `verdict` says of them can be equal.
+
+        Raises:
+            SystemExit: when too few rows are of this processor, and there is no verdict.
         """
         here = environment()["processor"]
         ours = [row for row in self.rows() if row.get("processor") == here]
+        others = [row for row in self.rows() if row not in ours]
         print(f"{len(ours)} of {len(self.rows())} rows are of this processor, {here}")
-        if len(ours) < count:
+        if len(ours) < count and verdict is None:
             raise SystemExit(f"--again {count}: only {len(ours)} rows can come out equal here")
+        chosen = random.sample(ours, min(count, len(ours)))
+        chosen += random.sample(others, min(count - len(chosen), len(others)))
         different = 0
-        for row in random.sample(ours, count):
+        for row in chosen:
             fresh = run(row)
             changed = [key for key in row if key not in _MAY_DIFFER and fresh[key] != row[key]]
-            different += bool(changed)
+            if changed and row in others and verdict is not None:
+                same = verdict(fresh) == verdict(row)
+                said = f"made elsewhere, verdict {'equal' if same else 'not equal'}: "
+            else:
+                same = not changed
+                said = "differs: "
+            different += not same
             name = ", ".join(f"{key} {row[key]}" for key in list(row)[:3])
-            print(f"{name}: {'equal' if not changed else f'differs in {changed}: {fresh}'}")
+            apart = ", ".join(f"{key} {row[key]} -> {fresh[key]}" for key in changed)
+            print(f"{name}: {said + apart if changed else 'equal'}")
         return different
 
 
-_MAY_DIFFER = ("seconds", "jax", "python")
+_MAY_DIFFER = ("seconds", "jax", "python", "processor")

@@ -225,8 +225,11 @@ def main() -> int:
     parser.add_argument("--again", type=int, metavar="N", help="re-run N rows, compare")
     options = parser.parse_args()
     if options.again:
+        plateau = frequencies()
         return TABLE.again(
-            options.again, lambda row: run(row["variant"], row["num_layers"], row["steps"])
+            options.again,
+            lambda row: run(row["variant"], row["num_layers"], row["steps"]),
+            lambda row: verdict(row, plateau),
         )
     if not options.page:
         for variant, depth in settings():

@@ -67,7 +67,9 @@ def generate(
             vocabulary, or a setting that cannot work.
     """
     prompt_ids = jnp.asarray(prompt_ids)
-    mask = jnp.ones_like(prompt_ids) if attention_mask is None else jnp.asarray(attention_mask)
+    mask = np.asarray(
+        np.ones(prompt_ids.shape, np.int32) if attention_mask is None else attention_mask
+    )
     _check_prompt(model, prompt_ids, mask)
     if max_new_tokens < 1:
         raise ConfigError(f"max_new_tokens = {max_new_tokens}; use 1 or more")
@@ -96,7 +98,7 @@ def generate(
     )
     structure, leaves = prepared(model)
     fixed = {"structure": structure, "rules": rules}
-    key = jax.random.key(0) if key is None else key
+    key = key if rules.draws else None
     if on_tokens is None:
         done: jax.Array = _write(leaves, prompt_ids, mask, key, numbers, **fixed)
         return done
@@ -111,7 +113,7 @@ def generate(
     return written
 
 
-def _check_prompt(model: Transformer, prompt_ids: jax.Array, mask: jax.Array) -> None:
+def _check_prompt(model: Transformer, prompt_ids: jax.Array, mask: np.ndarray[Any, Any]) -> None:
     """Refuse what indexing would clip and attention would ignore in silence."""
     head, architecture = model.config.head, model.config.architecture
     if head != "language_model" or architecture not in ("decoder", "encoder_decoder"):
@@ -125,7 +127,7 @@ def _check_prompt(model: Transformer, prompt_ids: jax.Array, mask: jax.Array) ->
         )
     if not jnp.issubdtype(prompt_ids.dtype, jnp.integer):
         raise ConfigError(f"prompt_ids is of {prompt_ids.dtype}; use whole numbers")
-    given, seen = np.asarray(prompt_ids), np.asarray(mask) != 0
+    given, seen = np.asarray(prompt_ids), mask != 0
     last = model.config.sizes().vocab_size - 1
     for token in (int(given.min()), int(given.max())):
         if not 0 <= token <= last:
@@ -150,14 +152,14 @@ class _Texts:
         index: [] int32, tokens so far.
         tokens: [rows, total], filled behind those.
         done: [rows] bool, whether a stop token came.
-        key: of the call.
+        key: of the call; None where nothing is drawn.
         memory: of all tokens but the last.
     """
 
     index: jax.Array
     tokens: jax.Array
     done: jax.Array
-    key: jax.Array
+    key: jax.Array | None
     memory: Memory
 
 
@@ -169,7 +171,7 @@ def _begin(
     leaves: Sequence[jax.Array],
     prompt_ids: jax.Array,
     mask: jax.Array,
-    key: jax.Array,
+    key: jax.Array | None,
     numbers: Numbers,
     *,
     structure: Structure,
@@ -224,7 +226,7 @@ def _write(
     leaves: Sequence[jax.Array],
     prompt_ids: jax.Array,
     mask: jax.Array,
-    key: jax.Array,
+    key: jax.Array | None,
     numbers: Numbers,
     *,
     structure: Structure,

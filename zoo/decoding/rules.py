@@ -89,12 +89,14 @@ def choose(
     tokens: jax.Array,
     seen: jax.Array,
     index: jax.Array,
-    key: jax.Array,
+    key: jax.Array | None,
 ) -> jax.Array:
-    """Token `index` of each row, [rows] int32; arguments as for `ruled`, `key` of the call."""
+    """Token `index` of each row, [rows] int32; arguments as for `ruled`, `key` of the call, which
+    only drawing needs."""
     scores = ruled(rules, numbers, logits, tokens, seen, index)
     if not rules.draws:
         return jnp.argmax(scores, axis=-1).astype(jnp.int32)
+    assert key is not None
     own = jax.random.fold_in(key, index)
     return jax.random.categorical(own, narrowed(rules, numbers, scores)).astype(jnp.int32)
 
