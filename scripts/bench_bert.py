@@ -142,15 +142,16 @@ def raced(ours: Side, what: str, options: argparse.Namespace) -> Measured:
         }
 
 
-def loads(options: argparse.Namespace) -> dict[str, list[dict[str, Any]]]:
+@functools.cache
+def loads(python: str) -> dict[str, list[dict[str, Any]]]:
     """Five loads of each side, each in a process of its own, alternating.
 
     `seconds` are those of the load alone, `process` those from its start to its end, with imports.
     """
-    folder, here = str(checkpoint(options.parity_python)), str(Path(__file__).parent)
+    folder, here = str(checkpoint(python)), str(Path(__file__).parent)
     commands = {
         "ours": [sys.executable, "-c", _LOAD, folder, here],
-        "torch": [options.parity_python, f"{here}/_torch_bert.py", "load", folder],
+        "torch": [python, f"{here}/_torch_bert.py", "load", folder],
     }
     found: dict[str, list[dict[str, Any]]] = {name: [] for name in commands}
     for number in range(6):
@@ -164,7 +165,7 @@ def loads(options: argparse.Namespace) -> dict[str, list[dict[str, Any]]]:
 
 
 def load_time(what: str, options: argparse.Namespace) -> Measured:
-    found = loads(options)
+    found = loads(options.parity_python)
     seconds = {name: [each[what] for each in own] for name, own in found.items()}
     detail = {f"{name}_ms": milliseconds(own) for name, own in seconds.items()}
     return ratio(seconds, "ours", "torch"), detail
@@ -174,7 +175,7 @@ def load_memory(options: argparse.Namespace) -> Measured:
     size = (checkpoint(options.parity_python) / "model.safetensors").stat().st_size
     growth = {
         name: statistics.median(each["growth"] for each in own)
-        for name, own in loads(options).items()
+        for name, own in loads(options.parity_python).items()
     }
     detail = {f"{name}_mib": round(own / 2**20, 1) for name, own in growth.items()}
     return growth["ours"] / size, detail | {"file_mib": round(size / 2**20, 1)}

@@ -153,3 +153,17 @@ def test_a_pair_decodes_what_its_logits_say(variant: str, architecture: Any) -> 
         logits = model(prompt, decoder_input_ids=made[:, :-1])
     best = np.asarray(logits.argmax(-1))[:, -3:]
     np.testing.assert_array_equal(np.asarray(made)[:, -3:], best)
+
+
+def test_models_share_a_program_only_when_all_but_their_arrays_is_equal() -> None:
+    def model(**settings: Any) -> Transformer:
+        return build(dataclasses.replace(BASE, **settings), jax.random.key(0))
+
+    one, loaded, other = prepared(model())[0], model(), model()
+    assert prepared(model())[0] == one
+    loaded.generation, other.generation = (("top_k", "5"),), (("top_k", "6"),)
+    assert prepared(loaded)[0] == prepared(other)[0]
+    assert hash(prepared(loaded)[0]) == hash(prepared(other)[0])
+    assert loaded.generation == (("top_k", "5"),)
+    for settings in ({"attention_softcap": 2.0}, {"window": 2}, {"num_heads": 1}):
+        assert prepared(model(**settings))[0] != one, settings

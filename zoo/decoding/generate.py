@@ -67,9 +67,7 @@ def generate(
             vocabulary, or a setting that cannot work.
     """
     prompt_ids = jnp.asarray(prompt_ids)
-    mask = np.asarray(
-        np.ones(prompt_ids.shape, np.int32) if attention_mask is None else attention_mask
-    )
+    mask = np.asarray(np.ones_like(prompt_ids) if attention_mask is None else attention_mask)
     _check_prompt(model, prompt_ids, mask)
     if max_new_tokens < 1:
         raise ConfigError(f"max_new_tokens = {max_new_tokens}; use 1 or more")
