@@ -92,9 +92,20 @@ def test_a_character_is_shown_when_all_its_bytes_are_there(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     printer = _Printer(ByteTokenizer(), (256,), list(b"caf"))
-    shown = [capsys.readouterr().out]
+    shown = []
     for byte in [*"é!".encode(), 256, 0]:
         printer.add([byte])
         shown.append(capsys.readouterr().out)
     printer.finish([*"é!".encode(), 256, 0])
-    assert [*shown, capsys.readouterr().out] == ["caf", "", "é", "!", "", "", "\n"]
+    assert [*shown, capsys.readouterr().out] == ["caf", "é", "!", "", "", "\n"]
+
+
+def test_a_flag_that_is_refused_leaves_the_output_empty(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write("llama", tmp_path)
+    words = ["--from", str(with_words(tmp_path)), "--prompt", "w1"]
+    for flag, named in (("--max-new-tokens", "max_new_tokens = -1"), ("--temperature", "temper")):
+        code, out, err = ran(capsys, *words, flag, "-1")
+        assert (code, out) == (2, "")
+        assert err.startswith(f"error: {named}")

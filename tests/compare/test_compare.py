@@ -396,6 +396,7 @@ def test_settings_survive_json(comparing: Comparing) -> None:
         ({"select": "bleu"}, "gives no such figure"),
         ({"metric": "f1"}, "gives no such figure"),
         ({"test_path": "/nowhere"}, "/nowhere"),
+        ({"test_path": "/a", "run": {"data.path": None}}, "test_path = '/a' needs data.path"),
         ({"run": {"data_seed": 3}}, "data_seed"),
         ({"run": {"data.path": "/nowhere"}}, "/nowhere"),
         ({"variants": ("post_norm",), "depths": (2,), "widths": (15,)}, "width 15"),
@@ -470,6 +471,10 @@ def test_a_ledger_stands_for_the_runs_it_has(
     assert len(ledger.read_text().splitlines()) == 4
     shutil.rmtree(config.workdir)
     monkeypatch.setattr("zoo.compare.work.train", None)
+    monkeypatch.setattr("zoo.compare.dry_run.seconds_per_step", lambda _: 36.0)
+    plan = dry_run(config)
+    assert (plan.done, plan.hours) == ({"finished": 4}, 0.0)
+    assert not config.workdir.exists()
     second, _ = compare(config, say=quiet)
     assert second.rows == first.rows
     assert len(ledger.read_text().splitlines()) == 4

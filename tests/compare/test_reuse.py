@@ -23,9 +23,10 @@ from zoo.compare.config import CompareConfig
 from zoo.compare.plan import Spec
 from zoo.compare.results import SCORES
 from zoo.compare.work import Board, make_run
-from zoo.errors import DataError
+from zoo.errors import CheckpointError, DataError
 from zoo.training.setup import open_run_data
 from zoo.training.summary import summarise, write_summary
+from zoo.training.trackers import dumps
 
 Files = dict[str, Any]
 
@@ -313,3 +314,30 @@ def test_a_run_that_failed_before_is_made_once_more_by_all_processes_together(
     assert one.row(spec).status == other.row(spec).status == "missing"
     fails(folder)  # made again by one of them
     assert one.row(spec).status == other.row(spec).status == "failed"
+
+
+def test_a_line_may_hold_what_others_take_for_its_end(tmp_path: Path) -> None:
+    file = tmp_path / "runs.jsonl"
+    lines = [{"run": name, "summary": {"note": "x\u2028y\x85z"}, "metrics": []} for name in "ab"]
+    file.write_text("".join(dumps(line) + "\n" for line in lines), encoding="utf-8")
+    assert list(ledger.read(file)) == lines
+
+
+def test_a_run_made_again_without_memory_has_failed(
+    comparing: Comparing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    board = Board(comparing())
+    spec = board.specs()[0]
+    folder = board.runs / spec.row.run
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text("{}")  # of another run
+    ends = iter([CheckpointError("no checkpoint is sound"), MemoryError("too large")])
+
+    def fail(_: Any) -> None:
+        raise next(ends)
+
+    monkeypatch.setattr("zoo.compare.work.train", fail)
+    make_run(board, spec, quiet)
+    row = board.row(spec)
+    assert row.status == "failed"
+    assert "too large" in str(row.note)

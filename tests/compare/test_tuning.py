@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from zoo.compare.comparison import Choice
 from zoo.compare.config import CompareConfig, Range
-from zoo.compare.plan import Cell, Spec, points, with_setting
+from zoo.compare.plan import Cell, Spec, base_run, cells, points, with_setting
 from zoo.compare.results import Row
 from zoo.compare.tuning import tune
+from zoo.data import DataConfig
 from zoo.errors import ConfigError
+from zoo.models.config import ModelConfig
 from zoo.tasks.base import Metric
 from zoo.training.config import TrainConfig
 
@@ -191,3 +194,15 @@ def test_a_setting_that_cannot_work_is_named_once_with_the_others() -> None:
 def test_a_space_that_cannot_be_searched_is_refused(space: dict[str, Any], word: str) -> None:
     with pytest.raises(ConfigError, match=word):
         config(space=space).validate()
+
+
+def test_stacks_of_an_encoder_decoder_keep_their_depths_where_none_is_compared(text: Path) -> None:
+    model = ModelConfig(architecture="encoder_decoder", num_encoder_layers=4, num_decoder_layers=1)
+    data = DataConfig(path=str(text), target_path=str(text))
+    run = TrainConfig(model=model, task="seq2seq", data=data)
+    for depths, cell, made in (((), 4, (4, 1)), ((3,), 3, (None, None))):
+        compared = config(run=run, depths=depths)
+        (own,) = cells(compared)
+        assert own.depth == cell
+        found = base_run(compared, own).model
+        assert (found.num_encoder_layers, found.num_decoder_layers) == made

@@ -193,3 +193,14 @@ def test_the_default_cache_lies_under_xdg_cache_home(config, tmp_path, monkeypat
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
     open_data(DataConfig(**{**config.__dict__, "cache_dir": None}))
     assert list((tmp_path / "xdg" / "postnorm-zoo").glob("text-*/meta.json"))
+
+
+def test_what_killed_writers_left_is_swept_up_after_a_day(config: DataConfig) -> None:
+    cache = Path(str(config.cache_dir))
+    (cache / ".building-folder").mkdir(parents=True)
+    for name in (".building-folder/tokens", ".building-rows.npz", ".building-new.npz"):
+        (cache / name).touch()
+    for name in (".building-folder", ".building-rows.npz"):
+        os.utime(cache / name, (0, 0))
+    open_data(config)
+    assert [path.name for path in cache.glob(".building-*")] == [".building-new.npz"]

@@ -6,9 +6,11 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from zoo.data import DataConfig, open_data
 from zoo.data.packing import cached_first_fit, pack_first_fit
+from zoo.errors import DataError
 
 
 def test_every_document_is_packed_whole_and_once() -> None:
@@ -70,3 +72,13 @@ def test_packed_batches_pad_with_segment_zero_and_number_documents(tmp_path: Pat
     assert [b["tokens"].shape for b in data.eval_batches(2)] == [(2, 13)] * -(
         -data.rows("validation") // 2
     )
+
+
+def test_a_full_disk_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(np, "savez", fail)
+    with pytest.raises(DataError, match="No space left"):
+        cached_first_fit(tmp_path / "rows.npz", np.asarray([0, 40], np.int64), length=16)
+    assert list(tmp_path.iterdir()) == []

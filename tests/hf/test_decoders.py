@@ -39,6 +39,14 @@ RELEASED: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
         {"sliding_window": 131072, "use_sliding_window": False, "max_window_layers": 28},
         {"window": None, "attention_bias": "qkv", "mlp_bias": False},
     ),
+    # What a key that is missing means, where it is not what Llama's means.
+    ("helium", {}, {"rotary_theta": 1e5}),
+    ("ernie4_5", {}, {"rotary_theta": 5e5}),
+    ("bitnet", {}, {"rotary_theta": 5e5}),
+    ("cohere", {}, {"rotary_theta": 5e5}),
+    ("cohere2", {}, {"rotary_theta": 1e4}),
+    # Texts are written on beyond max_length, where a longer window tells.
+    ("mistral", {"max_position_embeddings": 16, "sliding_window": 24}, {"window": 24}),
     (
         "gemma",
         {"hidden_act": "gelu", "hidden_activation": None},

@@ -7,6 +7,7 @@ import logging
 from pathlib import Path
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
@@ -14,7 +15,7 @@ from safetensors.numpy import load_file, save_file
 import zoo
 from tests.hf.cases import all_cases
 from tests.hf.test_families import call, write
-from zoo.errors import CheckpointError
+from zoo.errors import CheckpointError, ConfigError
 from zoo.hf.families import families
 from zoo.models.config import ModelConfig
 from zoo.models.resolve import resolve
@@ -348,3 +349,28 @@ def test_a_trained_pair_goes_out_as_the_first_family_that_has_its_words(tmp_path
     assert zoo.save_pretrained(model, tmp_path) == "marian"
     ids = np.arange(12).reshape(2, 6)
     np.testing.assert_array_equal(zoo.load_pretrained(tmp_path)(ids, ids), model(ids, ids))
+
+
+def test_a_target_begins_with_what_the_files_say(tmp_path: Path) -> None:
+    """As transformers' generate: of the generation settings, then of the config, then `bos`."""
+    write("mbart", tmp_path)
+    config, own = tmp_path / "config.json", tmp_path / "generation_config.json"
+    said = json.loads(config.read_text())
+    for generation, key, start in (
+        (None, {"decoder_start_token_id": 3, "bos_token_id": 6}, 3),
+        (None, {"decoder_start_token_id": None, "bos_token_id": 6}, 6),
+        ({"bos_token_id": 7}, {"decoder_start_token_id": None, "bos_token_id": 6}, 7),
+        ({"decoder_start_token_id": 9}, {"decoder_start_token_id": 3, "bos_token_id": 6}, 9),
+    ):
+        config.write_text(json.dumps(said | key))
+        if generation is not None:
+            own.write_text(json.dumps(generation))
+        model = zoo.load_pretrained(tmp_path)
+        tokens = zoo.generate(model, jnp.asarray([[4, 5]]), max_new_tokens=1)
+        assert int(tokens[0, 0]) == start
+    plain = zoo.Sampling(defaults=False)
+    tokens = zoo.generate(model, jnp.asarray([[4, 5]]), max_new_tokens=1, sampling=plain)
+    assert int(tokens[0, 0]) == 3
+    own.write_text(json.dumps({"decoder_start_token_id": 9_999}))
+    with pytest.raises(ConfigError, match="decoder_start_token_id = 9999"):
+        zoo.generate(zoo.load_pretrained(tmp_path), jnp.asarray([[4, 5]]), max_new_tokens=1)

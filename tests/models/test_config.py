@@ -69,7 +69,7 @@ IMPOSSIBLE: list[tuple[dict[str, Any], str]] = [
     ({"window": 4, "window_pattern": "LX"}, "window_pattern = 'LX'"),
     ({"window": 4, "window_pattern": ""}, "window_pattern = ''"),
     ({"window_pattern": "LG"}, "window_pattern = 'LG' without a window"),
-    ({"window": 513}, "window = 513 is longer than max_length = 512"),
+    ({"window": 513, "positions": "learned"}, "window = 513 is longer than max_length = 512"),
     ({"attention": "fused", "attention_dropout": 0.1}, "attention = 'fused'"),
     ({"variant": "pre_norm", "final_norm": False}, "final_norm = False: pre_norm needs it"),
     ({"variant": "post_norm", "final_norm": True}, "final_norm = True: post_norm forbids it"),

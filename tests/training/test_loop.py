@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -104,6 +105,29 @@ def test_signal_saves_at_that_step_and_the_same_command_goes_on(
     train(whole)
     assert_identical(arrays(config), arrays(whole))
     assert losses(config) == losses(whole)
+
+
+def test_an_interrupt_that_python_drops_still_ends_a_run_that_has_not_begun(
+    configure: Configure, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when it comes while garbage is collected: the exception is printed and gone."""
+
+    def drop(config: TrainConfig) -> Any:
+        with contextlib.suppress(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(1)
+        return prepare(config)
+
+    config = configure()
+    monkeypatch.setattr("zoo.training.loop.prepare", drop)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            train(config)
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert not Path(config.workdir).exists()
 
 
 def test_signal_during_an_evaluation_is_not_answered_before_a_save(

@@ -22,6 +22,7 @@ from tests.training.conftest import TINY, write_text
 from zoo.checkpoints import Checkpoints
 from zoo.errors import CheckpointError, ConfigError, ZooError
 from zoo.training.config import TrainConfig
+from zoo.training.dry_run import dry_run
 from zoo.training.loop import train
 from zoo.training.resume import starting_point
 from zoo.training.setup import prepare
@@ -225,6 +226,9 @@ def test_longer_run_goes_on_as_if_it_had_been_asked_for_at_once(
     whole = configure({"optim.warmup": 2}, steps=16, workdir=str(tmp_path / "whole"))
     train(whole)
     assert_identical(arrays(configure({"optim.warmup": 2}, steps=16)), arrays(whole))
+    # And the same command once more, as after an interruption.
+    assert train(more)["status"] == "finished"
+    assert dry_run(more).settings["optim.warmup"][0] == 2
 
 
 def test_how_a_run_reports_and_where_it_runs_may_change(
@@ -291,8 +295,12 @@ def _at(config: TrainConfig, folder: Path) -> TrainConfig:
 def test_workdir_without_a_sound_checkpoint_is_refused(finished: TrainConfig) -> None:
     for path in (Path(finished.workdir) / "checkpoints").glob("*/checksums.json"):
         path.unlink()
-    with pytest.raises(CheckpointError, match="is sound"):
-        train(finished)
+    logged = losses(finished)
+    # A second time too, when all that is damaged has been set aside.
+    for _ in range(2):
+        with pytest.raises(CheckpointError, match="is sound"):
+            train(finished)
+    assert losses(finished) == logged
 
 
 def test_run_killed_before_its_first_checkpoint_starts_over(

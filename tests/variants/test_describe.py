@@ -294,3 +294,8 @@ def test_what_cannot_be_described_is_refused(
 ) -> None:
     with pytest.raises(VariantError, match=re.escape(expected)):
         zoo.describe(name, **sizes)
+
+
+def test_a_depth_beyond_what_can_be_trained_is_refused() -> None:
+    with pytest.raises(VariantError, match=r"num_layers = 100000000: must be at most 10,000"):
+        zoo.describe("post_norm", num_layers=100_000_000)

@@ -54,6 +54,14 @@ def test_norm_former_leaves_cross_attention_alone() -> None:
     assert layers("norm_former", "encoder_decoder", "encoder")[0][0].head_scale
 
 
+def test_norm_former_norms_linear_attention_as_the_other_kind() -> None:
+    placement = get_variant("norm_former").resolve(
+        "decoder", num_decoder_layers=2, d_model=8, attention_pattern="SL"
+    )
+    (full, _), (linear, _) = placement.stack("decoder").layers
+    assert linear == dataclasses.replace(full, sublayer="linear_attention", head_scale=False)
+
+
 def test_res_scale_is_a_vector_on_the_skip_of_the_mlp_alone() -> None:
     attention, mlp = layers("norm_former(res_scale=True)")[0]
     assert attention.skip == Multiplier()

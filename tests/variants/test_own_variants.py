@@ -19,7 +19,8 @@ from zoo.errors import CheckpointError
 from zoo.training.config import TrainConfig, load_config
 from zoo.training.loop import train
 from zoo.variants import registry
-from zoo.variants.placement import Multiplier
+from zoo.variants.placement import Multiplier, NormSlot, Site
+from zoo.variants.variant import Context, Paper
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -128,3 +129,19 @@ def test_an_unknown_name_beside_another_placement_is_refused(workdir: Path) -> N
     path.write_text(json.dumps(content))
     with pytest.raises(CheckpointError, match=r"'half_norm\(share=0\.25\)'.*'quarter_norm'"):
         zoo.load_pretrained(workdir)
+
+
+def test_whole_numbers_of_a_law_count_as_numbers() -> None:
+    """1 in the first layer and 0.5 above is 1.0 there and 0.5 above."""
+
+    def logits(first: float) -> np.ndarray[Any, Any]:
+        def law(context: Context) -> Site:
+            value = first if context.layer == 0 else 0.5
+            return Site(context.sublayer, norm_in=NormSlot(), branch=Multiplier(value))
+
+        paper = Paper("A Test", ("Nobody, A.",), 2026, "2601.00001", "nobody2026test")
+        own = zoo.Variant("falling", "a test", "x' = x + a N(F(x))", law, paper)
+        model = zoo.create_model("decoder-tiny", variant=own)
+        return np.asarray(model(jnp.asarray([[1, 2, 3, 4]])))
+
+    np.testing.assert_array_equal(logits(1), logits(1.0))

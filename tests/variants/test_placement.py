@@ -6,8 +6,9 @@ import json
 
 import pytest
 
+from zoo.errors import VariantError
 from zoo.layers.weight import ROLES
-from zoo.variants.placement import Multiplier, NormSlot, Placement, Site, StackPlacement
+from zoo.variants.placement import Multiplier, NormSlot, Placement, Ramp, Site, StackPlacement
 from zoo.variants.registry import get_variant, list_variants
 from zoo.variants.variant import SUBLAYERS, Architecture
 
@@ -101,3 +102,11 @@ def test_json_keeps_every_field() -> None:
     )
     placement = Placement("mine(p=0.5)", (("encoder", stack),))
     assert Placement.from_json(json.loads(json.dumps(placement.to_json()))) == placement
+
+
+def test_what_grows_from_nothing_has_no_schedule() -> None:
+    """Where a schedule stands is kept as the quotient of two starts, which 0 has not."""
+    for given in ({"ramp": Ramp(100.0)}, {"stored": 0.0}):
+        with pytest.raises(VariantError, match="starts at 0"):
+            Multiplier(0.0, learned="scalar", **given)
+    assert Multiplier(0.5, learned="scalar", ramp=Ramp(100.0)).at(50).number == 0.5

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections.abc import Callable, Sequence
 from typing import Annotated, TypeVar
 
@@ -173,7 +172,7 @@ def listed(name: str, text: str, kind: Callable[[str], T]) -> tuple[T, ...]:
     Raises:
         ConfigError: on an empty entry, or one that is no such value.
     """
-    parts = [part.strip() for part in re.split(r",(?![^(]*\))", text)]
+    parts = _apart(text)
     words = {int: "whole numbers", float: "numbers"}
     try:
         if "" in parts:
@@ -183,6 +182,18 @@ def listed(name: str, text: str, kind: Callable[[str], T]) -> tuple[T, ...]:
         flag = name.replace("_", "-")
         accepted = words.get(kind, "names")  # type: ignore[call-overload]
         raise ConfigError(f"--{flag} = {text!r}: use {accepted} with commas between") from None
+
+
+def _apart(text: str) -> list[str]:
+    """What stands between commas that no bracket encloses."""
+    parts, open_ = [""], 0
+    for sign in text:
+        open_ += (sign in "([") - (sign in ")]")
+        if sign == "," and open_ == 0:
+            parts.append("")
+        else:
+            parts[-1] += sign
+    return [part.strip() for part in parts]
 
 
 def _plain_run() -> TrainConfig:

@@ -89,13 +89,15 @@ def run(args: Sequence[str]) -> int:
 
 
 class _Printer:
-    """Prints a text as its tokens come, up to one that ends it and without special ones."""
+    """Prints a text as its tokens come, up to one that ends it and without special ones.
+
+    The prompt comes with the first: nothing is printed of a call that is refused.
+    """
 
     def __init__(self, tokenizer: Tokenizer, ends: tuple[int, ...], prompt: list[int]) -> None:
         self.tokenizer, self.ends = tokenizer, ends
         self.hidden = {*tokenizer.special_ids, *ends}
         self.prompt, self.new, self.shown = prompt, list[int](), ""
-        self._show()
 
     def add(self, tokens: list[int]) -> None:
         self.new += tokens

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import re
 from collections.abc import Sequence
@@ -10,7 +11,7 @@ from pathlib import Path
 from zoo.compare.comparison import Choice, Comparison
 from zoo.compare.config import CompareConfig
 from zoo.compare.executors import CONFIG, Executor, executor
-from zoo.compare.ledger import unpack
+from zoo.compare.ledger import read, unpack
 from zoo.compare.plan import base_run, cells, test_data
 from zoo.compare.report import write_report
 from zoo.compare.results import RESULTS, Row, condition, write_json
@@ -51,7 +52,10 @@ def compare(
         Preempted: when a signal came; the run is saved.
     """
     check(config)
-    config.workdir.mkdir(parents=True, exist_ok=True)
+    try:
+        config.workdir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"workdir = {str(config.workdir)!r} cannot be made: {error}") from error
     write_json(config.workdir / CONFIG, {"config": config.to_json(), "environment": environment()})
     if config.ledger is not None:
         unpack(Path(config.ledger), config.workdir)
@@ -68,6 +72,8 @@ def check(config: CompareConfig) -> None:
         ConfigError: naming what it is.
     """
     config.validate()
+    if config.ledger is not None:  # whole, before anything is made of it
+        collections.deque(read(Path(config.ledger)), maxlen=0)
     labels = config.labelled()
     for run in labels.values():
         run.validate()
@@ -75,6 +81,11 @@ def check(config: CompareConfig) -> None:
             raise ConfigError("init_from: a comparison trains from scratch; leave it out")
         if run.data_seed is not None:
             raise ConfigError("data_seed: a comparison sets it, from seed; leave it out")
+        if config.test_path is not None and run.data.path is None:
+            raise ConfigError(
+                f"test_path = {config.test_path!r} needs data.path"
+                + ("; with data.dataset use test_split" if run.data.dataset else "")
+            )
     names: dict[str, str] = {}
     for name in config.variants:
         same = names.setdefault(_folded(name), name)

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import tempfile
 from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from zoo.compare.compare import comparison
 from zoo.compare.config import CompareConfig
+from zoo.compare.ledger import unpack
 from zoo.compare.matching import Matcher, seconds_per_step
 from zoo.compare.plan import cells, make_spec, points
 from zoo.compare.results import RESULTS
@@ -76,6 +81,22 @@ class Plan:
         return "\n".join(lines)
 
 
+@contextlib.contextmanager
+def _with_ledger(config: CompareConfig) -> Iterator[CompareConfig]:
+    """The comparison in a folder of its own, with the runs of its ledger beside those made."""
+    if config.ledger is None:
+        yield config
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder)
+        (place / "runs").mkdir()
+        for own in (*config.workdir.glob("runs/*"), *config.workdir.glob("timings.json")):
+            (place / own.relative_to(config.workdir)).symlink_to(own.resolve())
+        unpack(Path(config.ledger), place)
+        run = dataclasses.replace(config.run, workdir=str(place))
+        yield dataclasses.replace(config, run=run)
+
+
 def dry_run(config: CompareConfig) -> Plan:
     """The plan of a comparison; some steps are timed, no run is made.
 
@@ -102,7 +123,8 @@ def dry_run(config: CompareConfig) -> Plan:
         counts["final"] += config.seeds
         counts["extensions"] += config.extend * config.tuning_seeds if tuned else 0
         units += spent.flops_per_step * run.steps * (share + config.seeds)
-    found = comparison(config)
+    with _with_ledger(config) as unpacked:
+        found = comparison(unpacked)
     done = Counter(row.status for row in found.rows if row.status in RESULTS)
     spent_flops = sum(row.flops for row in found.rows if row.status in RESULTS)
     seconds = _seconds_per_flop([matcher.run(own[0]), matcher.run(own[-1])])

@@ -101,15 +101,22 @@ def read(ledger: Path) -> Iterator[dict[str, Any]]:
     Raises:
         DataError: naming the line that cannot be read.
     """
-    lines = ledger.read_text(encoding="utf-8").splitlines() if ledger.is_file() else []
+    whole = ledger.read_text(encoding="utf-8") if ledger.is_file() else ""
+    # Not splitlines: a message may hold other characters that it takes for an end of line.
+    lines = whole.removesuffix("\n").split("\n") if whole else []
     for number, text in enumerate(lines, start=1):
         try:
             line = json.loads(text)
             complete = {"run", "summary", "metrics"} <= set(line)
         except (ValueError, TypeError) as error:
-            raise DataError(f"{ledger}, line {number}: {error}") from error
+            raise DataError(
+                f"ledger = {str(ledger)!r}, line {number} is no JSON object: {error}; use a file "
+                "that --ledger wrote, or the name of a new one"
+            ) from error
         if not complete:
-            raise DataError(f"{ledger}, line {number}: needs run, summary and metrics")
+            raise DataError(
+                f"ledger = {str(ledger)!r}, line {number}: needs run, summary and metrics"
+            )
         yield line
 
 

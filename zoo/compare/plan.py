@@ -13,6 +13,7 @@ from typing import Any
 from zoo.compare.config import CompareConfig, Range
 from zoo.compare.results import Phase, Row
 from zoo.errors import ConfigError, ZooError
+from zoo.models.config import ModelConfig
 from zoo.settings import is_whole
 from zoo.training.config import TrainConfig, from_dict
 from zoo.training.identity import identity
@@ -48,27 +49,35 @@ class Spec:
 def cells(config: CompareConfig) -> Iterator[Cell]:
     """Every variant at every task, depth and width; variants next to each other."""
     for label, run in config.labelled().items():
-        depths = config.depths or (run.model.num_layers,)
+        depths = config.depths or (_deepest(run.model),)
         widths = config.widths or (run.model.d_model,)
         for depth, width, variant in itertools.product(depths, widths, config.variants):
             yield Cell(label, variant, depth, width)
 
 
+def _deepest(model: ModelConfig) -> int:
+    if model.architecture != "encoder_decoder":
+        return model.num_layers
+    return max(
+        model.num_encoder_layers or model.num_layers, model.num_decoder_layers or model.num_layers
+    )
+
+
 def base_run(config: CompareConfig, cell: Cell) -> TrainConfig:
     """The run of a cell before anything is tuned or matched.
+
+    A depth that is compared is that of both stacks of an encoder-decoder; where none is, each
+    keeps its own, and the cell goes by the deeper one.
 
     Raises:
         ConfigError: naming the cell, when such a run cannot work.
     """
     run = config.labelled()[cell.task]
-    model = dataclasses.replace(
-        run.model,
-        variant=cell.variant,
-        num_layers=cell.depth,
-        num_encoder_layers=None,
-        num_decoder_layers=None,
-        d_model=cell.width,
-    )
+    model = dataclasses.replace(run.model, variant=cell.variant, d_model=cell.width)
+    if config.depths:
+        model = dataclasses.replace(
+            model, num_layers=cell.depth, num_encoder_layers=None, num_decoder_layers=None
+        )
     apart = config.test_path is not None or config.test_split is not None
     data = run.data
     if not apart:

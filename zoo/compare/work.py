@@ -222,24 +222,29 @@ def _trained(spec: Spec, say: Say) -> dict[str, Any]:
     folder.mkdir(parents=True, exist_ok=True)
     for name in (SCORES, LAYERS):  # of an earlier end
         (folder / name).unlink(missing_ok=True)
+    try:
+        return _made(spec)
+    except ZooError as error:
+        if not begun:
+            raise
+        # The folder holds another run, or no sound checkpoint: nothing of it is kept in use.
+        say(f"{spec.row.run}: {error}; set aside as {_set_aside(folder)}, made again")
+    folder.mkdir(parents=True)
+    return _made(spec)
+
+
+def _made(spec: Spec) -> dict[str, Any]:
+    """The summary of a run; one that there is no memory for has failed, which is a result."""
+    folder = Path(spec.config.workdir)
     with _output_to(folder / "log.txt"):
         try:
             return train(spec.config)
-        except ZooError as error:
-            if not begun:
-                raise
-            refused = str(error)
         except (MemoryError, jax.errors.JaxRuntimeError) as error:
             summary = summarise(
                 [], status="failed", steps=0, tokens=0, wall_time_s=0.0, note=_first_line(error)
             )
             write_summary(folder, summary)
             return summary
-    # The folder holds another run, or no sound checkpoint: nothing of it is kept in use.
-    say(f"{spec.row.run}: {refused}; set aside as {_set_aside(folder)}, made again")
-    folder.mkdir(parents=True)
-    with _output_to(folder / "log.txt"):
-        return train(spec.config)
 
 
 def _has_weights(folder: Path) -> bool:
@@ -297,7 +302,7 @@ def log_of(workdir: Path) -> Sequence[dict[str, Any]]:
     """The entries of `log.jsonl` that are whole."""
     path = workdir / "log.jsonl"
     entries = []
-    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else []:
+    for line in path.read_text(encoding="utf-8").split("\n") if path.is_file() else []:
         with contextlib.suppress(ValueError):
             entries.append(json.loads(line))
     return entries

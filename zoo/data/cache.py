@@ -220,4 +220,4 @@ def _sweep(root: Path) -> None:
     for left in root.glob(".building-*"):
         with contextlib.suppress(OSError):
             if time.time() - os.stat(left).st_mtime > STALE_SECONDS:
-                shutil.rmtree(left, ignore_errors=True)
+                shutil.rmtree(left, ignore_errors=True) if left.is_dir() else left.unlink()

@@ -142,9 +142,12 @@ def cached_first_fit(path: Path, offsets: np.ndarray, *, length: int) -> PackedR
     rows = pack_first_fit(offsets, length=length)
     try:
         handle, fresh = tempfile.mkstemp(prefix=".building-", suffix=".npz", dir=path.parent)
-        os.close(handle)
-        np.savez(fresh, **{name: getattr(rows, name) for name in names})
-        os.replace(fresh, path)
+        try:
+            os.close(handle)
+            np.savez(fresh, **{name: getattr(rows, name) for name in names})
+            os.replace(fresh, path)
+        finally:
+            Path(fresh).unlink(missing_ok=True)
     except OSError as error:
         raise DataError(f"cannot write the row index {path}: {error.strerror}") from error
     return rows

@@ -39,7 +39,7 @@ _UNSUPPORTED: dict[str, tuple[Any, ...]] = {
     "stop_strings": (None,),
     "watermarking_config": (None,),
 }
-_KNOWN = (*_FIELDS, *_UNSUPPORTED, "eos_token_id", "min_length")
+_KNOWN = (*_FIELDS, *_UNSUPPORTED, "eos_token_id", "min_length", "decoder_start_token_id")
 
 
 def kept(settings: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
@@ -84,6 +84,19 @@ def with_defaults(
     ends = said.get("eos_token_id", [])
     ends = ends if isinstance(ends, list) else [ends]
     return sampling, tuple(end for end in ends if 0 <= end < rows)
+
+
+def start_token(sampling: Sampling, model: Transformer) -> int:
+    """What the text of an encoder-decoder begins with; training may have begun with another."""
+    said = {name: json.loads(value) for name, value in model.generation if sampling.defaults}
+    start: int = said.get("decoder_start_token_id", model.config.decoder_start_id or 0)
+    rows = model.config.sizes().vocab_size
+    if not 0 <= start < rows:
+        raise ConfigError(
+            f"the checkpoint's generation settings have decoder_start_token_id = {start}; ids run "
+            f"from 0 to {rows - 1}; use Sampling(defaults=False) to generate without them"
+        )
+    return start
 
 
 def _as_ours(field: str, value: Any, rows: int) -> Any:

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from zoo.decoding import beams
-from zoo.decoding.defaults import with_defaults
+from zoo.decoding.defaults import start_token, with_defaults
 from zoo.decoding.reading import Memory, advance, begin
 from zoo.decoding.rules import Numbers, Rules, choose, settle, stops
 from zoo.decoding.sampling import Sampling, check_ids
@@ -72,8 +72,10 @@ def generate(
     if max_new_tokens < 1:
         raise ConfigError(f"max_new_tokens = {max_new_tokens}; use 1 or more")
     # So written that nan, which compares with nothing, is refused too.
-    if not 0.0 <= temperature < math.inf or (temperature > 0.0 and key is None):
-        raise ConfigError(f"temperature = {temperature}: use 0, or a positive one and a key")
+    if not 0.0 <= temperature < math.inf:
+        raise ConfigError(f"temperature = {temperature}; use 0 or more")
+    if temperature > 0.0 and key is None:
+        raise ConfigError(f"temperature = {temperature} draws tokens; give a key, or use 0")
     pairs = isinstance(model, EncoderDecoder)
     prompt = 1 if pairs else prompt_ids.shape[1]
     rows = model.config.sizes().vocab_size
@@ -94,13 +96,14 @@ def generate(
         total=prompt + max_new_tokens,
         temperature=temperature,
     )
+    start = np.int32(start_token(sampling, model) if pairs else 0)
     structure, leaves = prepared(model)
     fixed = {"structure": structure, "rules": rules}
     key = key if rules.draws else None
     if on_tokens is None:
-        done: jax.Array = _write(leaves, prompt_ids, mask, key, numbers, **fixed)
+        done: jax.Array = _write(leaves, prompt_ids, mask, start, key, numbers, **fixed)
         return done
-    state = _begin(leaves, prompt_ids, mask, key, numbers, **fixed)
+    state = _begin(leaves, prompt_ids, mask, start, key, numbers, **fixed)
     assert isinstance(state, _Texts)
     for index in range(prompt, rules.total):
         on_tokens(np.asarray(state.tokens[:, index]))
@@ -169,6 +172,7 @@ def _begin(
     leaves: Sequence[jax.Array],
     prompt_ids: jax.Array,
     mask: jax.Array,
+    start: jax.Array,
     key: jax.Array | None,
     numbers: Numbers,
     *,
@@ -180,7 +184,7 @@ def _begin(
     tokens, seen, source = prompt_ids.astype(jnp.int32), mask.astype(bool), None
     if isinstance(model, EncoderDecoder):
         source = (model.encode(tokens, seen)[0], seen)
-        tokens = jnp.full((len(tokens), 1), model.config.decoder_start_id or 0, jnp.int32)
+        tokens = jnp.full((len(tokens), 1), start, jnp.int32)
         seen = jnp.ones_like(tokens, bool)
     new = ((0, 0), (0, rules.total - rules.begin))
     tokens = jnp.pad(tokens, new, constant_values=rules.fill_id)
@@ -224,6 +228,7 @@ def _write(
     leaves: Sequence[jax.Array],
     prompt_ids: jax.Array,
     mask: jax.Array,
+    start: jax.Array,
     key: jax.Array | None,
     numbers: Numbers,
     *,
@@ -232,7 +237,7 @@ def _write(
 ) -> jax.Array:
     """[rows, total], prompt and loop as one program: a tiny model writes tokens in the time that
     it takes to start a second one."""
-    state = _begin(leaves, prompt_ids, mask, key, numbers, structure=structure, rules=rules)
+    state = _begin(leaves, prompt_ids, mask, start, key, numbers, structure=structure, rules=rules)
     state = _go_on(leaves, state, numbers, rules.total, structure=structure, rules=rules)
     tokens: jax.Array = beams.best(state) if isinstance(state, beams.Beams) else state.tokens
     return tokens

@@ -159,6 +159,8 @@ def _settings(
     if head == "sentence_embedding":
         settings |= sentence.read(folder)
     settings |= family.told(head, tensors.shapes)
+    if "decoder_start_id" in settings and settings["decoder_start_id"] is None:
+        settings["decoder_start_id"] = _generation_settings(folder, config).get("bos_token_id")
     return settings | _labels(config, head, num_labels) | {"head": head}
 
 
@@ -179,8 +181,13 @@ def _loaded(
 
 
 def _generation(folder: Path, config: dict[str, Any]) -> tuple[tuple[str, str], ...]:
+    return generation_defaults.kept(_generation_settings(folder, config))
+
+
+def _generation_settings(folder: Path, config: dict[str, Any]) -> dict[str, Any]:
+    """Of a file of their own, or of `config.json` where there is none."""
     file = folder / GENERATION_FILE
-    return generation_defaults.kept(read_json(file) if file.is_file() else config)
+    return read_json(file) if file.is_file() else config
 
 
 def _head(family: Family, config: dict[str, Any], folder: Path) -> Head:

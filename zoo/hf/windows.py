@@ -40,9 +40,7 @@ def windows(
             if "L" in letters and listed:
                 raise refused("sliding_window", None, ["a number, since layers slide"])
             return {"window": None, "window_pattern": "L"}
-        longest = whole(theirs, "max_position_embeddings")
-        # A window beyond the longest text hides nothing.
-        width = min(whole(theirs, "sliding_window"), longest)
+        width = whole(theirs, "sliding_window")
         return {"window": width, "window_pattern": shortest_pattern(letters)}
 
     def written(ours: Settings) -> Settings:

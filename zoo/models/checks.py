@@ -7,10 +7,11 @@ import math
 from zoo.errors import ConfigError, choices
 from zoo.models.config import HEADS, ModelConfig
 from zoo.settings import check_types
+from zoo.variants.variant import MOST_LAYERS
 
 # The most of anything that is counted, so that no product of sizes leaves 64 bits and no list of
 # layers fills the memory: what lies beyond is a damaged file or a slip of the keyboard.
-_MOST, _MOST_LAYERS = 2**24, 10_000
+_MOST = 2**24
 
 
 def validate(config: ModelConfig) -> None:
@@ -70,7 +71,9 @@ def validate(config: ModelConfig) -> None:
             f"window_pattern = {config.window_pattern!r} without a window; set window as well"
         )
     longest = sizes.max_length
-    if config.window is not None and config.window > longest and config.stage_layers is None:
+    # Without a table of positions a text may be written on beyond it, where the window tells.
+    bounded = config.positions == "learned" and config.stage_layers is None
+    if config.window is not None and config.window > longest and bounded:
         raise ConfigError(
             f"window = {config.window} is longer than max_length = {longest}; use at most {longest}"
         )
@@ -379,7 +382,7 @@ def _check_architecture(config: ModelConfig) -> None:
 
 
 def _positive(field: str, value: int) -> None:
-    most = _MOST_LAYERS if field.endswith("layers") else _MOST
+    most = MOST_LAYERS if field.endswith("layers") else _MOST
     if not 1 <= value <= most:
         raise ConfigError(f"{field} = {value}: must be at least 1 and at most {most:,}")
 

@@ -92,7 +92,7 @@ def _numbers(sites: Sequence[Site], step: jax.Array | None) -> Numbers:
 
 def _agree(values: Sequence[int | float]) -> Any:
     same = all(value == values[0] for value in values)
-    return values[0] if same else np.asarray(values, np.asarray(values[0]).dtype)
+    return values[0] if same else np.asarray(values)
 
 
 def partition(inputs: Sequence[LayerInputs], repeats: int) -> tuple[Any, Any]:

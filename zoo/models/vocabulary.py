@@ -45,10 +45,12 @@ def resize_vocabulary(
     if config.architecture == "vision":
         raise ConfigError("resize_vocabulary: a model of images has no vocabulary")
     before = config.sizes().vocab_size
+    if vocab_size < 1:
+        raise ConfigError(f"vocab_size = {vocab_size}; use 1 or more")
     if vocab_size < before and not shrink:
         raise ConfigError(
             f"vocab_size = {vocab_size} would take {before - vocab_size} of {before} words away; "
-            "use more, or shrink = True"
+            "use more, or allow it with shrink"
         )
     for field in ("pad_id", "decoder_start_id"):
         value = getattr(config, field)

@@ -22,6 +22,7 @@ from zoo.training.config import TrainConfig, origins
 from zoo.training.fit import ends
 from zoo.training.init_from import with_checkpoint
 from zoo.training.progress import format_duration
+from zoo.training.resume import as_begun
 from zoo.training.schedules import schedule
 from zoo.training.setup import Run, prepare
 
@@ -138,7 +139,7 @@ def dry_run(config: TrainConfig, typed: Collection[str] = ()) -> DryRun:
     Raises:
         ZooError: on whatever cannot work.
     """
-    begun = with_checkpoint(config, typed)
+    begun = as_begun(with_checkpoint(config, typed))
     run = prepare(begun)
     shapes, weights = weight.split(run.model)
     budget = run.data.budget(config.steps)
@@ -198,8 +199,11 @@ def _products(jaxpr: Jaxpr) -> float:
     flops = 0.0
     for equation in jaxpr.eqns:
         name, params = equation.primitive.name, equation.params
-        if name == "dot_general":
-            (contracted, _), _ = params["dimension_numbers"]
+        if name in ("dot_general", "ragged_dot_general"):
+            # Of a mixture each row meets the matrix of one expert.
+            ragged = params.get("ragged_dot_dimension_numbers")
+            numbers = params["dimension_numbers"] if ragged is None else ragged
+            (contracted, _), _ = getattr(numbers, "dot_dimension_numbers", numbers)
             summed = math.prod(_shape(equation.invars[0])[axis] for axis in contracted)
             flops += 2.0 * math.prod(_shape(equation.outvars[0])) * summed
         elif name == "conv_general_dilated":

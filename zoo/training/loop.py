@@ -169,11 +169,12 @@ def train(config: TrainConfig, typed: Collection[str] = ()) -> dict[str, Any]:
     Raises:
         ZooError: on bad input, before anything is compiled or written.
     """
-    config = as_begun(with_checkpoint(config, typed))
-    refuse_other_run(config)
-    run = prepare(config)
-    workdir = Path(run.config.workdir)
-    start, state, totals = starting_point(run, workdir)
+    with _interruptible():
+        config = as_begun(with_checkpoint(config, typed))
+        refuse_other_run(config)
+        run = prepare(config)
+        workdir = Path(run.config.workdir)
+        start, state, totals = starting_point(run, workdir)
     _write_config(run, workdir)
     run.data.save(workdir)
     # Written last: while it is there, the run is over.
@@ -233,6 +234,34 @@ def _trackers(run: Run, workdir: Path, start: int) -> Trackers:
     if run.config.tensorboard:
         trackers.append(TensorBoardTracker(workdir / "tensorboard", resume_step=start or None))
     return Trackers(*trackers)
+
+
+@contextlib.contextmanager
+def _interruptible() -> Iterator[None]:
+    """SIGINT ends what is done here, at the latest when it is done.
+
+    Python drops an exception that is raised while it collects garbage, where jax has a callback.
+    """
+    if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield
+        return
+    came: list[int] = []
+
+    def note(number: int, frame: FrameType | None) -> None:
+        came.append(number)
+        signal.default_int_handler(number, frame)
+
+    try:
+        signal.signal(signal.SIGINT, note)
+    except ValueError:  # not in the main thread, which gets all signals
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    if came:
+        raise KeyboardInterrupt
 
 
 @contextlib.contextmanager

@@ -54,12 +54,12 @@ def as_begun(config: TrainConfig) -> TrainConfig:
     """The config with the warm-up that its workdir's run began with, when it asks for none.
 
     A warm-up that is left open follows the length of the run: asking a run for more steps
-    would change steps that it has taken.
+    would change steps that it has taken. So it is with the run that has been asked for more.
     """
     if config.optim.warmup is not None or not (Path(config.workdir) / "config.json").exists():
         return config
     saved = read_config(config.workdir)
-    if saved.get("steps", config.steps) >= config.steps:
+    if saved.get("steps", config.steps) > config.steps:
         return config
     warmup = saved["optim"]["warmup"]
     return dataclasses.replace(config, optim=dataclasses.replace(config.optim, warmup=warmup))
@@ -69,9 +69,9 @@ def starting_point(run: Run, workdir: Path) -> tuple[int, State, Totals]:
     """(step, state, totals) to go on from: a checkpoint of this run, other weights, or none."""
     if (workdir / "checkpoints").is_dir():
         with Checkpoints(workdir / "checkpoints") as checkpoints:
-            found = checkpoints.steps()
             step = checkpoints.newest_sound(print)
-            if found and step is None:
+            # Those that were set aside, now or before, tell a run that is lost from a new one.
+            if step is None and any((workdir / "checkpoints").glob("*.damaged")):
                 raise CheckpointError(
                     f"no checkpoint in {workdir / 'checkpoints'} is sound; delete {workdir} to "
                     "start over, or choose another --workdir"

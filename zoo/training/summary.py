@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import statistics
 from collections.abc import Mapping, Sequence
@@ -106,8 +107,6 @@ def read_summary(workdir: Path | str) -> dict[str, Any]:
     Raises:
         DataError: there is none (the run is not over), or it is damaged.
     """
-    import json
-
     path = Path(workdir) / _FILE
     if not path.is_file():
         raise DataError(f"{path}: no such file; a run writes it last, so this one has not ended")

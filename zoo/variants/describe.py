@@ -11,7 +11,7 @@ from zoo.variants import describe_text, serial
 from zoo.variants.placement import Placement, StackPlacement
 from zoo.variants.registry import get_variant
 from zoo.variants.segments import Column, formula, has_attention, matrices, segments
-from zoo.variants.variant import SUBLAYERS, Architecture, Variant
+from zoo.variants.variant import MOST_LAYERS, SUBLAYERS, Architecture, Variant
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,7 +85,7 @@ def describe(
 
     Raises:
         VariantError: on an unknown or ambiguous name, a wrong option, an unknown
-            architecture or a depth or width below 1.
+            architecture, a depth or width below 1, or more than `MOST_LAYERS` layers.
     """
     chosen = get_variant(variant)
     if architecture not in SUBLAYERS:
@@ -110,6 +110,8 @@ def describe(
     for name, size in sizes.items():
         if size < 1:
             raise VariantError(f"{name} = {size}: must be at least 1")
+        if name.endswith("layers") and size > MOST_LAYERS:
+            raise VariantError(f"{name} = {size}: must be at most {MOST_LAYERS:,}")
     placement = chosen.resolve(
         architecture,
         num_encoder_layers=encoder_layers if "encoder" in stacks else 0,

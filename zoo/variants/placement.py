@@ -75,6 +75,14 @@ class Multiplier:
     stored: float | None = None
     ramp: Ramp | None = None
 
+    def __post_init__(self) -> None:
+        # Where a schedule stands is kept as value / stored.
+        if self.learned and self.start == 0 and (self.ramp is not None or self.stored is not None):
+            raise VariantError(
+                "a learned multiplier that starts at 0 takes no ramp and no `stored` value; "
+                "let it start at another number, or leave them out"
+            )
+
     @property
     def start(self) -> float:
         """Where the learned array starts."""

@@ -23,6 +23,8 @@ Architecture = Literal["encoder", "decoder", "encoder_decoder", "vision"]
 Stack = Literal["encoder", "decoder"]
 Layout = Literal["sequential", "parallel"]
 
+# Deeper stacks are refused: a placement tells of each layer, which alone takes minutes.
+MOST_LAYERS = 10_000
 # The sublayers of a layer, per architecture and stack.
 SUBLAYERS: dict[Architecture, dict[Stack, tuple[str, ...]]] = {
     "encoder": {"encoder": ("self_attention", "mlp")},

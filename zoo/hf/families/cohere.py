@@ -51,7 +51,6 @@ _SIZES: dict[str, Any] = {
 _SHARED: tuple[Entry, ...] = (
     *sizes(_NAMES, **_SIZES),
     BIASES[0],
-    rotary(theta=10000.0),
     constants({"logit_scale": 0.0625}, logits="logit_scale"),
 )
 _KINDS = every("sliding_window_pattern")
@@ -76,6 +75,7 @@ FAMILIES = (
         fields=_FIELDS,
         keys=(
             *_SHARED,
+            rotary(theta=500000.0),
             Rule({"use_qk_norm": False}, _qk_norm, lambda ours: {"use_qk_norm": ours["qk_norm"]}),
         ),
         ignored_keys=(*IGNORED_KEYS, "model_max_length"),
@@ -90,6 +90,7 @@ FAMILIES = (
         fields=_FIELDS,
         keys=(
             *_SHARED,
+            rotary(theta=10000.0),
             windows(window=4096, layers=_KINDS, keys={"sliding_window_pattern": 4}),
             Rule({}, _turned, lambda ours: {}),
         ),

@@ -15,6 +15,8 @@ def _norm_former(context: Context, *, res_scale: bool) -> Site:
     match context.sublayer:
         case "self_attention":
             return Site(context.sublayer, norm_in=NORM, norm_branch=NORM, head_scale=True)
+        case "linear_attention":
+            return Site(context.sublayer, norm_in=NORM, norm_branch=NORM)
         case "mlp":
             skip = Multiplier(1.0, learned="vector") if res_scale else Multiplier()
             return Site(context.sublayer, norm_in=NORM, inner_norm=NORM, skip=skip)
@@ -55,7 +57,8 @@ INNER: tuple[Variant, ...] = (
         ),
         note="res_scale learns the vector lambda, as the paper does below 1.3B parameters. Heads "
         "are scaled before W_o as the paper writes it; its code scales after. Cross-attention "
-        "has no additions in the code, and neither has its encoder; here encoders have them.",
+        "has no additions in the code, and neither has its encoder; here encoders have them. "
+        "Linear attention has the norm and no scales of its heads.",
     ),
     Variant(
         name="hybrid_norm",
