@@ -11,7 +11,9 @@ import pytest
 import zoo
 from tests.hf.cases import NEW_TOKENS, all_cases, prompt
 from tests.hf.test_families import TOLERANCE, call, kept
-from zoo.hf.families import family_of
+from zoo.hf.families import families, family_of
+from zoo.models.config import ModelConfig
+from zoo.models.resolve import resolve
 
 pytest.importorskip("transformers")
 CASES = all_cases()
@@ -64,3 +66,14 @@ def test_in_and_out_again(name: str, tmp_path: Path) -> None:
     np.testing.assert_allclose(
         run(again.eval(), case)["output"], expected["output"], atol=1e-6, rtol=1e-6
     )
+
+
+# The entries of T5's kin with the encoder alone share a `model_type`.
+@pytest.mark.parametrize("name", [name for name in families() if not name.endswith("_encoder")])
+def test_a_key_that_is_missing_means_what_it_means_to_transformers(name: str) -> None:
+    from transformers import CONFIG_MAPPING
+
+    family = families()[name]
+    written = CONFIG_MAPPING[name]().to_dict()
+    made = [resolve(ModelConfig(**family.read(said), head="none")) for said in ({}, written)]
+    assert made[0] == made[1]
