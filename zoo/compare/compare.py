@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import collections
 import dataclasses
 import re
 from collections.abc import Sequence
@@ -11,7 +10,7 @@ from pathlib import Path
 from zoo.compare.comparison import Choice, Comparison
 from zoo.compare.config import CompareConfig
 from zoo.compare.executors import CONFIG, Executor, executor
-from zoo.compare.ledger import read, unpack
+from zoo.compare.ledger import unpack
 from zoo.compare.plan import base_run, cells, test_data
 from zoo.compare.report import write_report
 from zoo.compare.results import RESULTS, Row, condition, write_json
@@ -53,12 +52,12 @@ def compare(
     """
     check(config)
     try:
+        if config.ledger is not None:
+            unpack(Path(config.ledger), config.workdir)
         config.workdir.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError(f"workdir = {str(config.workdir)!r} cannot be made: {error}") from error
     write_json(config.workdir / CONFIG, {"config": config.to_json(), "environment": environment()})
-    if config.ledger is not None:
-        unpack(Path(config.ledger), config.workdir)
     board = Board(config)
     (run_with or executor(config, shard))(board, say)
     made = comparison(config)
@@ -72,8 +71,6 @@ def check(config: CompareConfig) -> None:
         ConfigError: naming what it is.
     """
     config.validate()
-    if config.ledger is not None:  # whole, before anything is made of it
-        collections.deque(read(Path(config.ledger)), maxlen=0)
     labels = config.labelled()
     for run in labels.values():
         run.validate()

@@ -53,9 +53,9 @@ def unpack(ledger: Path, workdir: Path) -> int:
         DataError: naming the line that cannot be read.
     """
     made = 0
-    runs = workdir / "runs"
+    lines, runs = _last_lines(ledger), workdir / "runs"  # read whole before anything is made
     runs.mkdir(parents=True, exist_ok=True)
-    for run, line in _last_lines(ledger).items():
+    for run, line in lines.items():
         folder = runs / run
         if _in_use(folder):
             continue
@@ -101,9 +101,11 @@ def read(ledger: Path) -> Iterator[dict[str, Any]]:
     Raises:
         DataError: naming the line that cannot be read.
     """
-    whole = ledger.read_text(encoding="utf-8") if ledger.is_file() else ""
-    # Not splitlines: a message may hold other characters that it takes for an end of line.
-    lines = whole.removesuffix("\n").split("\n") if whole else []
+    # Bytes end at newlines alone: a message may hold other characters that end a line of text.
+    try:
+        lines = ledger.read_bytes().splitlines() if ledger.is_file() else []
+    except OSError as error:
+        raise DataError(f"ledger = {str(ledger)!r} cannot be read: {error}") from error
     for number, text in enumerate(lines, start=1):
         try:
             line = json.loads(text)

@@ -13,7 +13,6 @@ from typing import Any
 from zoo.compare.config import CompareConfig, Range
 from zoo.compare.results import Phase, Row
 from zoo.errors import ConfigError, ZooError
-from zoo.models.config import ModelConfig
 from zoo.settings import is_whole
 from zoo.training.config import TrainConfig, from_dict
 from zoo.training.identity import identity
@@ -49,18 +48,10 @@ class Spec:
 def cells(config: CompareConfig) -> Iterator[Cell]:
     """Every variant at every task, depth and width; variants next to each other."""
     for label, run in config.labelled().items():
-        depths = config.depths or (_deepest(run.model),)
+        depths = config.depths or (max(map(run.model.depth, ("encoder", "decoder"))),)
         widths = config.widths or (run.model.d_model,)
         for depth, width, variant in itertools.product(depths, widths, config.variants):
             yield Cell(label, variant, depth, width)
-
-
-def _deepest(model: ModelConfig) -> int:
-    if model.architecture != "encoder_decoder":
-        return model.num_layers
-    return max(
-        model.num_encoder_layers or model.num_layers, model.num_decoder_layers or model.num_layers
-    )
 
 
 def base_run(config: CompareConfig, cell: Cell) -> TrainConfig:

@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from zoo.decoding.sampling import Sampling
+from zoo.decoding.sampling import Sampling, check_ids
 from zoo.errors import ConfigError
 from zoo.models.tower import Transformer
 
@@ -65,7 +65,7 @@ def with_defaults(
     """
     if not sampling.defaults:
         return sampling, ()
-    said = {name: json.loads(value) for name, value in model.generation}
+    said = _said(model)
     for name, neutral in _UNSUPPORTED.items():
         if said.get(name) not in neutral:
             raise ConfigError(
@@ -88,15 +88,14 @@ def with_defaults(
 
 def start_token(sampling: Sampling, model: Transformer) -> int:
     """What the text of an encoder-decoder begins with; training may have begun with another."""
-    said = {name: json.loads(value) for name, value in model.generation if sampling.defaults}
+    said = _said(model) if sampling.defaults else {}
     start: int = said.get("decoder_start_token_id", model.config.decoder_start_id or 0)
-    rows = model.config.sizes().vocab_size
-    if not 0 <= start < rows:
-        raise ConfigError(
-            f"the checkpoint's generation settings have decoder_start_token_id = {start}; ids run "
-            f"from 0 to {rows - 1}; use Sampling(defaults=False) to generate without them"
-        )
+    check_ids("the checkpoint's decoder_start_token_id", (start,), model.config.sizes().vocab_size)
     return start
+
+
+def _said(model: Transformer) -> dict[str, Any]:
+    return {name: json.loads(value) for name, value in model.generation}
 
 
 def _as_ours(field: str, value: Any, rows: int) -> Any:

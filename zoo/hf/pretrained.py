@@ -159,7 +159,7 @@ def _settings(
     if head == "sentence_embedding":
         settings |= sentence.read(folder)
     settings |= family.told(head, tensors.shapes)
-    if "decoder_start_id" in settings and settings["decoder_start_id"] is None:
+    if settings.get("decoder_start_id", 0) is None:
         settings["decoder_start_id"] = _generation_settings(folder, config).get("bos_token_id")
     return settings | _labels(config, head, num_labels) | {"head": head}
 

@@ -200,10 +200,10 @@ def _products(jaxpr: Jaxpr) -> float:
     for equation in jaxpr.eqns:
         name, params = equation.primitive.name, equation.params
         if name in ("dot_general", "ragged_dot_general"):
-            # Of a mixture each row meets the matrix of one expert.
-            ragged = params.get("ragged_dot_dimension_numbers")
-            numbers = params["dimension_numbers"] if ragged is None else ragged
-            (contracted, _), _ = getattr(numbers, "dot_dimension_numbers", numbers)
+            if name == "dot_general":
+                (contracted, _), _ = params["dimension_numbers"]
+            else:  # of a mixture: each row meets the matrix of one expert
+                (contracted, _), _ = params["ragged_dot_dimension_numbers"].dot_dimension_numbers
             summed = math.prod(_shape(equation.invars[0])[axis] for axis in contracted)
             flops += 2.0 * math.prod(_shape(equation.outvars[0])) * summed
         elif name == "conv_general_dilated":

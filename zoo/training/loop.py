@@ -8,7 +8,7 @@ import json
 import signal
 import sys
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -242,24 +242,15 @@ def _interruptible() -> Iterator[None]:
 
     Python drops an exception that is raised while it collects garbage, where jax has a callback.
     """
-    if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
-        yield
-        return
     came: list[int] = []
 
     def note(number: int, frame: FrameType | None) -> None:
         came.append(number)
         signal.default_int_handler(number, frame)
 
-    try:
-        signal.signal(signal.SIGINT, note)
-    except ValueError:  # not in the main thread, which gets all signals
+    usual = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    with _handled((signal.SIGINT,) if usual else (), note):
         yield
-        return
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
     if came:
         raise KeyboardInterrupt
 
@@ -267,23 +258,32 @@ def _interruptible() -> Iterator[None]:
 @contextlib.contextmanager
 def _signals(stop: list[int]) -> Iterator[None]:
     """The first SIGTERM or SIGINT asks for a save and an end; a second one is the usual."""
+    numbers = (signal.SIGTERM, signal.SIGINT)
+    before = {number: signal.getsignal(number) for number in numbers}
 
     def ask(number: int, _: FrameType | None) -> None:
         stop.append(number)
-        signal.signal(number, before[number])
+        signal.signal(number, before[signal.Signals(number)])
 
-    before: dict[int, Any] = {}
-    try:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            before[number] = signal.signal(number, ask)
-    except ValueError:  # not in the main thread: whoever runs it handles signals
+    with _handled(numbers, ask):
         yield
-        return
+
+
+@contextlib.contextmanager
+def _handled(
+    numbers: Collection[int], handler: Callable[[int, FrameType | None], None]
+) -> Iterator[None]:
+    """Some signals are handled so in here; in another thread than the main one none is."""
+    before: dict[int, Any] = {}
+    # Not in the main thread: whoever runs it handles signals.
+    with contextlib.suppress(ValueError):
+        for number in numbers:
+            before[number] = signal.signal(number, handler)
     try:
         yield
     finally:
-        for caught, handler in before.items():
-            signal.signal(caught, handler)
+        for number, own in before.items():
+            signal.signal(number, own)
 
 
 def _finish(loop: Loop, workdir: Path) -> dict[str, Any]:
