@@ -3,7 +3,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help train test test-all parity check format ci clean
+.PHONY: help train test live test-all parity check format ci clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -21,9 +21,12 @@ train: $(READY) ## train the default config on the Python standard library's sou
 	$(BIN)/python train.py --config configs/default.py --workdir runs/default
 
 test: $(READY) ## the default test suite: no torch, no network
-	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not slow and not parity"
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not live and not slow and not parity"
 
-test-all: $(READY) ## the slow tests too
+live: $(READY) ## end to end: processes killed and resumed, devices, whole tasks, the pages' blocks
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "live and not slow and not parity"
+
+test-all: $(READY) ## all of these, and the slow tests
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not parity"
 
 parity: $(READY) ## against torch, transformers and sentence-transformers, which are installed first

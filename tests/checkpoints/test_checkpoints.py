@@ -290,6 +290,7 @@ print("ok", len(jax.devices()))
 """
 
 
+@pytest.mark.live
 @pytest.mark.parametrize(("writer", "reader"), [(8, 1), (1, 8)])
 def test_a_checkpoint_moves_between_numbers_of_devices(tmp_path, writer, reader):
     for job, devices in (("save", writer), ("restore", reader)):

@@ -148,6 +148,7 @@ for step in itertools.count(first):
 """
 
 
+@pytest.mark.live
 def test_after_kill_9_at_any_moment_the_newest_step_is_sound(tmp_path):
     rng = np.random.default_rng(0)
     newest = 0

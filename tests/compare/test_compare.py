@@ -257,6 +257,7 @@ def _start(workdir: Path, shard: str) -> subprocess.Popen[bytes]:
     )
 
 
+@pytest.mark.live
 def test_two_shards_one_killed_and_restarted_make_every_run_once(comparing: Comparing) -> None:
     config = comparing(seeds=1, run={"steps": 60, "checkpoint.every": 10, "eval_every": 60})
     check(config)

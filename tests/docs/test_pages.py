@@ -34,6 +34,7 @@ PARTS = [
 PROSE_COMMAND = re.compile(r"`((?:zoo|python|make) [^`]+)`")
 
 
+@pytest.mark.live
 @pytest.mark.parametrize(("page", "part"), PARTS)
 def test_every_block_of_a_page_runs(page: str, part: int, seat: Path) -> None:
     for example in parts(page)[part]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import save
@@ -153,6 +154,7 @@ def folders(draw: st.DrawFn) -> tuple[str, Folder]:
     return name, folder
 
 
+@pytest.mark.live
 @settings(
     max_examples=2000,
     deadline=None,

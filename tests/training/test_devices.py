@@ -25,6 +25,7 @@ from zoo.training.loop import train
 from zoo.training.setup import prepare
 from zoo.training.sharding import MeshConfig, check_batch
 
+pytestmark = pytest.mark.live
 Configure = Callable[..., TrainConfig]
 
 MODES: dict[str, dict[str, Any]] = {

@@ -163,6 +163,7 @@ def command_line(config: TrainConfig) -> list[str]:
     return [sys.executable, str(ROOT / "train.py"), *words.split()]
 
 
+@pytest.mark.live
 def test_command_exits_with_75_on_a_signal(configure: Configure) -> None:
     config = configure()
     process = subprocess.Popen(
@@ -275,6 +276,7 @@ def _mount(*args: str) -> None:
         pytest.skip(f"mounting is not permitted here: {done.stderr.strip()}")
 
 
+@pytest.mark.live
 @pytest.mark.parametrize("asynchronous", ["checkpoint.asynchronous", "checkpoint.no-asynchronous"])
 def test_full_disk_fails_with_one_message_and_keeps_the_last_good_checkpoint(
     configure: Configure, small_disk: Path, asynchronous: str
@@ -326,7 +328,8 @@ def test_new_workdir_below_a_read_only_folder_is_refused(
         train(configure(workdir=f"{read_only.workdir}/below"))
 
 
-# Every eighth in the default suite, where the matrix trains all of them on random tokens.
+# Every eighth: the matrix trains all of them on random tokens, and make test-all the rest.
+@pytest.mark.live
 @pytest.mark.parametrize(
     "variant",
     [

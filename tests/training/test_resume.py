@@ -96,6 +96,7 @@ def newest(config: TrainConfig) -> int:
         return checkpoints.latest() or 0
 
 
+@pytest.mark.live
 @pytest.mark.parametrize(
     "noise",
     [

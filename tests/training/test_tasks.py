@@ -95,6 +95,7 @@ def learn(configure: Configure, tmp_path: Path) -> Configure:
     return make
 
 
+@pytest.mark.live
 @pytest.mark.parametrize("name", [name for name in TASKS if name != "language_model"])
 def test_a_task_is_planned_trained_evaluated_and_exported(
     learn: Configure, name: str, tmp_path: Path

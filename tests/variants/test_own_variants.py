@@ -93,6 +93,7 @@ def workdir(clean_registry: None, tmp_path: Path) -> Path:
     return tmp_path / "run"
 
 
+@pytest.mark.live
 def test_a_variant_of_a_config_file_trains_and_loads_where_it_is_unknown(
     workdir: Path, tmp_path: Path
 ) -> None:
