@@ -463,6 +463,7 @@ def test_shards_are_read_and_refused() -> None:
             parse_shard(text)
 
 
+@pytest.mark.live
 def test_a_ledger_stands_for_the_runs_it_has(
     comparing: Comparing, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -101,6 +101,7 @@ def test_a_checkpoint_brings_model_tokens_and_weights(
     jax.tree.map(np.testing.assert_array_equal, other["stack"], params["stack"])
 
 
+@pytest.mark.live
 def test_a_run_goes_on_without_the_weights_that_it_began_with(
     tune: Any, bert: Path, tmp_path: Path
 ) -> None:

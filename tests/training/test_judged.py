@@ -56,6 +56,7 @@ def pairs(configure: Configure, tmp_path: Path) -> Callable[..., TrainConfig]:
     return make
 
 
+@pytest.mark.live
 def test_what_is_known_by_heart_is_worth_100(pairs: Callable[..., TrainConfig]) -> None:
     config = pairs()
     summary = train(config)

@@ -85,6 +85,7 @@ def test_logged_loss_is_that_of_its_step_whatever_the_cadence(
     assert all(row == by_step[row[0]] for row in losses(some))
 
 
+@pytest.mark.live
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_signal_saves_at_that_step_and_the_same_command_goes_on(
     configure: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int

@@ -76,6 +76,7 @@ def bits_per_byte(workdir: str, text: Path) -> float:
     return float(nats / math.log(2) * len(ids) / text.stat().st_size)
 
 
+@pytest.mark.live
 def test_another_text_is_read_by_the_runs_own_bpe(
     config: TrainConfig, others: tuple[Path, Path]
 ) -> None:

@@ -140,6 +140,7 @@ def profiles(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 ADMIN = {"model.variant": "admin", "model.dropout": 0.1, "optim.freeze": ("skip",)}
 
 
+@pytest.mark.live
 def test_a_run_is_profiled_once_on_its_first_batch_and_never_when_it_goes_on(
     configure: Configure, tmp_path: Path, profiles: list[Any]
 ) -> None:
@@ -171,6 +172,7 @@ def test_a_run_is_profiled_once_on_its_first_batch_and_never_when_it_goes_on(
     )
 
 
+@pytest.mark.live
 def test_an_interrupted_run_ends_like_one_that_was_not(
     configure: Configure, tmp_path: Path, profiles: list[Any]
 ) -> None:

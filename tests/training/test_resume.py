@@ -216,6 +216,7 @@ def test_longer_run_is_refused_where_its_schedule_would_change(configure: Config
         train(configure({"optim.schedule": "cosine"}, steps=8))
 
 
+@pytest.mark.live
 @pytest.mark.parametrize("warmup", [2, None])
 def test_longer_run_goes_on_as_if_it_had_been_asked_for_at_once(
     configure: Configure, tmp_path: Path, warmup: int | None

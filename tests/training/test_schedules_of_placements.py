@@ -19,6 +19,7 @@ from zoo.variants.placement import Multiplier, Ramp
 Configure = Callable[..., TrainConfig]
 
 
+@pytest.mark.live
 @pytest.mark.parametrize(
     "variant",
     [

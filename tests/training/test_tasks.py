@@ -170,6 +170,7 @@ def test_an_answer_reads_a_source_as_in_training_and_is_shown_without_special_to
     assert capsys.readouterr().out == "no\n"
 
 
+@pytest.mark.live
 def test_masked_words_are_the_same_after_a_restart(learn: Configure, tmp_path: Path) -> None:
     more = {"optim.accumulate": 2, "checkpoint.every": 2, "model.dropout": 0.1}
     whole = learn("masked_lm", more | {"workdir": str(tmp_path / "whole")})
@@ -259,6 +260,7 @@ def test_other_labels_than_those_learnt_are_refused(learn: Configure, tmp_path: 
         evaluate_workdir(config.workdir, config=other)
 
 
+@pytest.mark.live
 def test_a_model_in_stages_is_trained_and_written_as_its_family(
     learn: Configure, tmp_path: Path
 ) -> None:
