@@ -3,7 +3,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help train test live test-all parity check format ci clean
+.PHONY: help train test live optimized test-all parity check format ci clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -13,6 +13,7 @@ READY := $(VENV)/.ready
 PYTHONS ?= python3.14 python3.13 python3.12 python3.11 python3 python
 # Compiling, not computing, takes the time: two workers keep two cores busy.
 WORKERS ?= 2
+PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -21,17 +22,20 @@ train: $(READY) ## train the default config on the Python standard library's sou
 	$(BIN)/python train.py --config configs/default.py --workdir runs/default
 
 test: $(READY) ## the default test suite: no torch, no network
-	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not live and not slow and not parity"
+	$(PYTEST) -m "not live and not slow and not parity"
 
 live: $(READY) ## end to end: processes killed and resumed, devices, whole tasks, the pages' blocks
-	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "live and not slow and not parity"
+	$(PYTEST) -m "live and not slow"
+
+optimized: $(READY) ## a few of the tests as users compile: the others do it without optimisation
+	ZOO_TEST_OPTIMIZED=1 $(PYTEST) -m optimized
 
 test-all: $(READY) ## all of these, and the slow tests
-	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not parity"
+	$(PYTEST) -m "not parity"
 
 parity: $(READY) ## against torch, transformers and sentence-transformers, which are installed first
 	$(BIN)/pip install --quiet torch==2.13.0 && $(BIN)/pip install --quiet --editable '.[parity]'
-	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m parity
+	$(PYTEST) -m parity
 
 check: $(READY) ## format, lint and types; changes nothing
 	$(BIN)/ruff format --check .

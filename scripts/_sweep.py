@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from zoo.compare.comparison import Choice, Comparison
-from zoo.compare.results import LAYERS, SCORES, Row, read_row, write_json
+from zoo.compare.results import LAYERS, SCORES, Row, read_row
 from zoo.compare.statistics import Score, analyse
+from zoo.files import dumps, write_json
 from zoo.tasks.base import Metric
 from zoo.training.summary import summarise, write_summary
-from zoo.training.trackers import dumps
 
 METRIC = Metric("bits_per_byte", lower_is_better=True, unit="bits a byte")
 _TOKENS = 4096  # a step

@@ -14,6 +14,7 @@ PACKAGE = ROOT / "zoo"
 # Each room may import from the rooms to its left, never from its right.
 ORDER = (
     "errors",
+    "files",
     "settings",
     "tables",
     "layers",

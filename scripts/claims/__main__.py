@@ -40,8 +40,8 @@ from zoo.compare.comparison import Comparison
 from zoo.compare.work import Preempted
 from zoo.environment import environment
 from zoo.errors import choices
+from zoo.files import dumps
 from zoo.training.loop import EXIT_CODES
-from zoo.training.trackers import dumps
 
 RESULTS, PAGE = ROOT / "results" / "claims", ROOT / "docs" / "claims.md"
 PICTURES = ROOT / "docs" / "claims"

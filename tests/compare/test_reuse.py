@@ -24,9 +24,9 @@ from zoo.compare.plan import Spec
 from zoo.compare.results import SCORES
 from zoo.compare.work import Board, make_run
 from zoo.errors import CheckpointError, DataError
+from zoo.files import dumps
 from zoo.training.setup import open_run_data
 from zoo.training.summary import summarise, write_summary
-from zoo.training.trackers import dumps
 
 Files = dict[str, Any]
 

@@ -15,14 +15,8 @@ import numpy as np
 import pytest
 
 from zoo.errors import DataError
-from zoo.training.trackers import (
-    JsonlTracker,
-    TensorBoardTracker,
-    Trackers,
-    cut_back,
-    read_metrics,
-    replacing,
-)
+from zoo.files import replacing
+from zoo.training.trackers import JsonlTracker, TensorBoardTracker, Trackers, cut_back, read_metrics
 
 
 def write_steps(path: Path, steps: range) -> None:

@@ -9,9 +9,10 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
 from pathlib import Path
 from typing import Any
+
+from zoo.files import write_json
 
 CHECKSUMS = "checksums.json"
 
@@ -33,9 +34,7 @@ def write_checksums(folder: Path, *, step: int, metric: float | None) -> None:
     known = metric is not None and math.isfinite(metric)
     content: dict[str, Any] = {"step": step, "metric": metric if known else None, "files": files}
     content["digest"] = _content_digest(content)
-    beside = folder / f"{CHECKSUMS}.tmp"
-    beside.write_text(json.dumps(content, indent=1), encoding="utf-8")
-    os.replace(beside, folder / CHECKSUMS)
+    write_json(folder / CHECKSUMS, content)
 
 
 def find_problems(folder: Path, step: int) -> list[str]:

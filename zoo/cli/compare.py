@@ -11,9 +11,9 @@ import tyro
 from zoo.cli.flags import parse_typed, value_of
 from zoo.compare.config import CompareConfig, Match, Search, load_compare_config
 from zoo.errors import ConfigError
+from zoo.files import dumps
 from zoo.settings import may_be_none
 from zoo.training.config import TrainConfig
-from zoo.training.trackers import dumps
 
 T = TypeVar("T")
 

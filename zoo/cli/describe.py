@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 import tyro
 
 from zoo.cli.flags import parse
-from zoo.training.trackers import dumps
+from zoo.files import dumps
 
 
 @dataclasses.dataclass(frozen=True)

@@ -11,8 +11,8 @@ import tyro
 
 from zoo.cli.flags import parse, value_of
 from zoo.errors import ConfigError
+from zoo.files import dumps
 from zoo.training.config import TrainConfig, load_config
-from zoo.training.trackers import dumps
 
 
 @dataclasses.dataclass(frozen=True)

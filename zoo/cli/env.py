@@ -6,8 +6,8 @@ import dataclasses
 from collections.abc import Sequence
 
 from zoo.cli.flags import parse
+from zoo.files import dumps
 from zoo.tables import pairs
-from zoo.training.trackers import dumps
 
 
 @dataclasses.dataclass(frozen=True)

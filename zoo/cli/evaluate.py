@@ -11,10 +11,10 @@ import tyro
 from zoo.cli.flags import parse, parse_typed, value_of
 from zoo.data.config import DataConfig
 from zoo.errors import ConfigError, choices, near_matches
+from zoo.files import dumps
 from zoo.settings import at_least
 from zoo.tables import pairs
 from zoo.training.config import TrainConfig
-from zoo.training.trackers import dumps
 
 # Flags of each kind of evaluation, beside --from, --task and --json.
 _TEXT = ("text", "window", "stride", "bos")

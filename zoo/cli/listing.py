@@ -9,8 +9,8 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from zoo.cli.flags import parse
+from zoo.files import dumps
 from zoo.tables import table
-from zoo.training.trackers import dumps
 
 
 @dataclasses.dataclass(frozen=True)

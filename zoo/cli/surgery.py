@@ -11,7 +11,7 @@ import tyro
 
 from zoo.cli.flags import parse
 from zoo.errors import ConfigError
-from zoo.training.trackers import dumps
+from zoo.files import dumps
 
 
 @dataclasses.dataclass(frozen=True)

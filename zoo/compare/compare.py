@@ -13,12 +13,13 @@ from zoo.compare.executors import CONFIG, Executor, executor
 from zoo.compare.ledger import unpack
 from zoo.compare.plan import base_run, cells, test_data
 from zoo.compare.report import write_report
-from zoo.compare.results import RESULTS, Row, condition, write_json
+from zoo.compare.results import RESULTS, Row, condition
 from zoo.compare.statistics import Analysis, Score, analyse
 from zoo.compare.work import Board, Say, metric_of
 from zoo.data.base import Data
 from zoo.environment import environment
 from zoo.errors import ConfigError, choices, near_matches
+from zoo.files import write_json
 from zoo.tasks import TASKS, Task
 from zoo.training.setup import open_run_data
 from zoo.variants.registry import is_own

@@ -18,10 +18,11 @@ from typing import Any
 from filelock import FileLock
 
 from zoo.compare.locks import claim
-from zoo.compare.results import LAYERS, SCORES, Row, write_json
+from zoo.compare.results import LAYERS, SCORES, Row
 from zoo.environment import environment
 from zoo.errors import DataError
-from zoo.training.trackers import dumps, read_metrics
+from zoo.files import dumps, write_json
+from zoo.training.trackers import read_metrics
 
 # Logged steps of a curve that a line keeps, beside those of evaluations.
 _KEPT = 40

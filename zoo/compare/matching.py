@@ -14,8 +14,8 @@ from filelock import FileLock
 
 from zoo.compare.config import CompareConfig
 from zoo.compare.plan import Cell, base_run
-from zoo.compare.results import write_json
 from zoo.errors import ConfigError
+from zoo.files import write_json
 from zoo.training.config import TrainConfig
 from zoo.training.dry_run import cost
 from zoo.training.identity import identity

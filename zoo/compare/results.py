@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from zoo.errors import DataError
+from zoo.files import restore_non_finite
 from zoo.tasks.base import Metric
 from zoo.training.summary import read_summary
-from zoo.training.trackers import dumps, read_metrics, replacing, restore_non_finite
+from zoo.training.trackers import read_metrics
 
 Phase = Literal["tuning", "final"]
 RunStatus = Literal["finished", "diverged", "failed", "preempted", "unscored", "missing", "damaged"]
@@ -184,12 +185,6 @@ def read_layers(row: Row, runs: Path) -> dict[str, list[float]] | None:
     except (OSError, ValueError):
         return None
     return layers if isinstance(layers, dict) else None
-
-
-def write_json(path: Path, value: Mapping[str, Any]) -> None:
-    """Strict JSON, in one rename."""
-    with replacing(path) as beside:
-        beside.write_text(dumps(value, indent=1) + "\n", encoding="utf-8")
 
 
 def to_csv(rows: Sequence[Row]) -> str:

@@ -9,8 +9,9 @@ from typing import Any
 from zoo.compare.config import CompareConfig
 from zoo.compare.origins import made_with
 from zoo.compare.plan import Spec, test_data
-from zoo.compare.results import LAYERS, SCORES, write_json
+from zoo.compare.results import LAYERS, SCORES
 from zoo.diagnosis.runs import config_of, diagnose_state, newest_state
+from zoo.files import write_json
 from zoo.models.tower import Transformer
 from zoo.tasks import TASKS
 from zoo.training.dry_run import cost

@@ -30,11 +30,11 @@ from zoo.compare.results import LAYERS, RESULTS, SCORES, Phase, Row, read_row
 from zoo.compare.scoring import Trained, measure_layers, score
 from zoo.compare.tuning import tune
 from zoo.errors import ConfigError, DataError, ZooError
+from zoo.files import dumps
 from zoo.tasks import TASKS
 from zoo.tasks.base import Metric
 from zoo.training.loop import train
 from zoo.training.summary import summarise, write_summary
-from zoo.training.trackers import dumps
 
 Say = Callable[[str], None]
 # Seconds between two looks at what others are doing.

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 import zipfile
 from dataclasses import dataclass
 from itertools import pairwise
@@ -13,6 +11,7 @@ from typing import Protocol
 import numpy as np
 
 from zoo.errors import DataError
+from zoo.files import replacing
 
 # Open rows that grain's first-fit packer keeps; more of them waste less padding.
 PACKING_BINS = 128
@@ -141,13 +140,9 @@ def cached_first_fit(path: Path, offsets: np.ndarray, *, length: int) -> PackedR
         pass  # absent or damaged: packed again
     rows = pack_first_fit(offsets, length=length)
     try:
-        handle, fresh = tempfile.mkstemp(prefix=".building-", suffix=".npz", dir=path.parent)
-        try:
-            os.close(handle)
-            np.savez(fresh, **{name: getattr(rows, name) for name in names})
-            os.replace(fresh, path)
-        finally:
-            Path(fresh).unlink(missing_ok=True)
+        # Opened here: savez would add an ending to a name.
+        with replacing(path) as fresh, fresh.open("wb") as out:
+            np.savez(out, **{name: getattr(rows, name) for name in names})
     except OSError as error:
         raise DataError(f"cannot write the row index {path}: {error.strerror}") from error
     return rows

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
 import signal
 import sys
 import time
@@ -20,6 +19,7 @@ from zoo.checkpoints import Checkpoints
 from zoo.decoding import generate
 from zoo.environment import environment
 from zoo.errors import CheckpointError, ConfigError
+from zoo.files import write_json
 from zoo.layers import weight
 from zoo.models.tower import Transformer
 from zoo.training.config import TrainConfig
@@ -44,7 +44,6 @@ from zoo.training.trackers import (
     Trackers,
     cut_back,
     read_metrics,
-    replacing,
 )
 
 # Exit code of `zoo train` by how the run ended; bad input exits with 2.
@@ -220,8 +219,7 @@ def _write_config(run: Run, workdir: Path) -> None:
     content = {"config": dataclasses.asdict(run.config), "environment": environment()}
     try:
         workdir.mkdir(parents=True, exist_ok=True)
-        with replacing(workdir / "config.json") as beside:
-            beside.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        write_json(workdir / "config.json", content, indent=2)
         (workdir / _RESERVE).write_bytes(bytes(_RESERVED))
     except OSError as error:
         raise ConfigError(f"workdir = {str(workdir)!r} cannot be written: {error}") from error

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zoo.errors import ConfigError, choices
-from zoo.training.trackers import replacing
+from zoo.files import replacing
 
 if TYPE_CHECKING:
     import numpy as np

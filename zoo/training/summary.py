@@ -15,9 +15,9 @@ from rich.table import Table
 from rich.text import Text
 
 from zoo.errors import DataError, choices
+from zoo.files import restore_non_finite, write_json
 from zoo.training.plots import plot_curves, plot_losses
 from zoo.training.progress import format_duration
-from zoo.training.trackers import dumps, replacing, restore_non_finite
 
 __all__ = [
     "Status",
@@ -95,9 +95,7 @@ def write_summary(workdir: Path | str, summary: Mapping[str, Any]) -> Path:
         accepted = choices(get_args(Status))
         raise ValueError(f"status = {summary.get('status')!r}; accepted are {accepted}")
     path = Path(workdir) / _FILE
-    text = dumps(summary, indent=2) + "\n"
-    with replacing(path) as beside:
-        beside.write_text(text, encoding="utf-8")
+    write_json(path, summary, indent=2)
     return path
 
 

@@ -9,18 +9,14 @@ are held-out figures; any other name is allowed and passed on as it is.
 from __future__ import annotations
 
 import json
-import math
-import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol
 
 from zoo.errors import DataError
-
-# JSON has no word for these, and Python's own `NaN` literal is refused by most other readers.
-_NON_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
+from zoo.files import dumps, replacing, restore_non_finite
 
 
 class Tracker(Protocol):
@@ -144,54 +140,6 @@ def read_metrics(path: Path | str) -> list[dict[str, Any]]:
     if not path.is_file():
         raise DataError(f"{path}: no such metrics file; a training run writes one as metrics.jsonl")
     return [row for _, row in _lines(path)]
-
-
-def dumps(value: object, *, indent: int | None = None) -> str:
-    """`value` as strictly valid JSON; array scalars become numbers, paths strings."""
-    return json.dumps(_plain(value), allow_nan=False, ensure_ascii=False, indent=indent)
-
-
-def restore_non_finite(value: Any) -> Any:
-    """The inverse of what `dumps` does to numbers that are not finite, at any depth."""
-    if isinstance(value, str):
-        return _NON_FINITE.get(value, value)
-    if isinstance(value, dict):
-        return {key: restore_non_finite(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [restore_non_finite(item) for item in value]
-    return value
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Yields a path beside `path` to write to; renames it over `path` when the block succeeds.
-
-    A reader sees the old file or the new one, never half of either, and a failed block leaves
-    nothing behind.
-    """
-    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        yield beside
-        with open(beside, "rb+") as file:
-            os.fsync(file.fileno())
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
-
-
-def _plain(value: Any) -> Any:
-    """`value` in JSON's own types."""
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    if isinstance(value, Path):
-        return str(value)
-    if hasattr(value, "item"):  # a NumPy or JAX scalar
-        return _plain(value.item())
-    if isinstance(value, float) and not math.isfinite(value):
-        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
-    return value
 
 
 def _lines(path: Path) -> list[tuple[bytes, dict[str, Any]]]:

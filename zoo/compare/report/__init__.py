@@ -12,7 +12,7 @@ from zoo.compare.report.drawing import svg_file
 from zoo.compare.report.html import html
 from zoo.compare.report.markdown import markdown
 from zoo.compare.results import to_csv
-from zoo.training.trackers import dumps, replacing
+from zoo.files import dumps, replacing
 
 __all__ = ["write_report"]
 

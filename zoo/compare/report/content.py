@@ -26,8 +26,8 @@ from zoo.compare.report.words import (
 )
 from zoo.compare.results import condition
 from zoo.compare.statistics import Pair
+from zoo.files import dumps
 from zoo.training.progress import format_duration
-from zoo.training.trackers import dumps
 
 # Longer tables are folded.
 _LONG = 30
