@@ -33,7 +33,9 @@ _HOMES = {
     "load_tokenizer": "zoo.data.tokenizers",
     "TrainConfig": "zoo.training.config",
     "train": "zoo.training.loop",
+    "export": "zoo.training.export",
     "change_variant": "zoo.evaluation.surgery",
+    "verify": "zoo.evaluation.verify",
     "diagnose": "zoo.diagnosis.measure",
     "features": "zoo.diagnosis.features",
 }
@@ -48,6 +50,7 @@ if TYPE_CHECKING:
     from zoo.diagnosis.measure import diagnose as diagnose
     from zoo.errors import ZooError as ZooError
     from zoo.evaluation.surgery import change_variant as change_variant
+    from zoo.evaluation.verify import verify as verify
     from zoo.hf.export import save_pretrained as save_pretrained
     from zoo.hf.families import list_families as list_families
     from zoo.hf.pretrained import load_pretrained as load_pretrained
@@ -57,6 +60,7 @@ if TYPE_CHECKING:
     from zoo.models.profile import profile as profile
     from zoo.models.vocabulary import resize_vocabulary as resize_vocabulary
     from zoo.training.config import TrainConfig as TrainConfig
+    from zoo.training.export import export as export
     from zoo.training.loop import train as train
     from zoo.variants.audit import audit as audit
     from zoo.variants.describe import describe as describe

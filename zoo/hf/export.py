@@ -64,7 +64,8 @@ def save_pretrained(
     """Write `config.json` and safetensors (float32), so that all of it is there or nothing.
 
     Args:
-        model: with what it was loaded from, its labels' names and its tokenizer's files go along.
+        model: with what it was loaded from, its labels' names and its tokenizer's files go along;
+            of a workdir the weights alone: `zoo.export` writes its tokenizer and a model card too.
         folder: is made; one that is there must hold a checkpoint or nothing, and is replaced. Not
             the working folder.
         family: `model_type` to write, or `postnorm_zoo` for our own format; default: the family
