@@ -20,6 +20,8 @@ def make(case: Case) -> Any:
     # Only the plain implementation of attention has soft caps.
     config = cls.config_class(**case.config, attn_implementation="eager")
     model = cls(config).eval()
+    for name, value in case.generation.items():
+        setattr(model.generation_config, name, value)
     if case.untied is not None:
         owner, _, name = case.untied.rpartition(".")
         own = getattr(model.get_submodule(owner), name)

@@ -106,7 +106,8 @@ def test_a_residual_refuses_an_unknown_norm() -> None:
         (
             "positions",
             "rotory",
-            "(did you mean rotary?); use learned, sinusoidal, sinusoidal_halves, rotary or none",
+            "(did you mean rotary?); use learned, sinusoidal, sinusoidal_halves, "
+            "sinusoidal_fairseq, rotary or none",
         ),
         ("norm", "layernorm", "(did you mean layer_norm, "),
         ("dtype", "float16", "use float32 or bfloat16"),

@@ -137,6 +137,16 @@ RELEASED: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
         {"rotary_pattern": "RRRN", "window": None},
     ),
     (
+        "xglm",
+        {"activation_dropout": 0.0, "decoder_start_token_id": 2, "layerdrop": 0.0},
+        {
+            "positions": "sinusoidal_fairseq",
+            "position_offset": 2,
+            "count_positions": "all",
+            "embedding_scale": True,
+        },
+    ),
+    (
         "cohere2",
         {"sliding_window_pattern": 4, "layer_switch": 4, "position_embedding_type": "rope_gptj"},
         {"window_pattern": "LLLG", "rotary_pattern": "RRRN", "layout": "parallel"},
@@ -167,6 +177,9 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
     ("falcon", {"num_ln_in_parallel_attn": 2}, "num_ln_in_parallel_attn = 2"),
     ("gptj", {"rotary_dim": None}, "rotary_dim = None"),
     ("codegen", {"n_head": 6, "n_embd": 24, "rotary_dim": 4}, "n_head = 6"),
+    # Zeros in the row of a position that tokens have; and layers that read a source.
+    ("xglm", {"pad_token_id": 5}, "pad_token_id = 5 is not supported; use 1, 0 or None"),
+    ("xglm", {"add_cross_attention": True}, "add_cross_attention = True"),
 ]
 
 

@@ -33,6 +33,8 @@ def write(name: str, folder: Path) -> dict[str, Any]:
     stored = golden(name)
     folder.mkdir(exist_ok=True)
     (folder / "config.json").write_text(str(stored["config"]))
+    if CASES[name].generation:
+        (folder / "generation_config.json").write_text(json.dumps(CASES[name].generation))
     save_file(weights(json.loads(str(stored["shapes"]))), folder / "model.safetensors")
     return stored
 

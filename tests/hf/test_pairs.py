@@ -119,6 +119,31 @@ RELEASED: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
         },
         {"variant": "pre_norm", "embedding_norm": False, "positions": "sinusoidal_halves"},
     ),
+    # M2M-100's files, and NLLB's, which name their tokenizer.
+    (
+        "m2m_100",
+        {
+            "encoder_layerdrop": 0.05,
+            "decoder_layerdrop": 0.05,
+            "max_length": 200,
+            "num_beams": 5,
+            "num_hidden_layers": 12,
+            "tokenizer_class": "NllbTokenizer",
+            "vocab_size": 256206,
+        },
+        {
+            "variant": "pre_norm",
+            "activation": "relu",
+            "embedding_scale": True,
+            "positions": "sinusoidal_fairseq",
+            "position_offset": 2,
+            "count_positions": "unpadded",
+            "pad_id": 1,
+            "decoder_start_id": 2,
+            "head_bias": False,
+            "max_length": 1024,
+        },
+    ),
     (
         "blenderbot",
         {
@@ -197,6 +222,9 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
     ("bart", {"static_position_embeddings": True}, "static_position_embeddings = True"),
     ("bart", {"is_decoder": True}, "is_decoder = True"),
     ("mbart", {"add_final_layer_norm": False}, "add_final_layer_norm = False"),
+    ("m2m_100", {"decoder_ffn_dim": 8}, "decoder_ffn_dim = 8"),
+    # Positions are counted from it on.
+    ("m2m_100", {"pad_token_id": None}, "pad_token_id = None"),
     ("marian", {"decoder_vocab_size": 9}, "decoder_vocab_size = 9 is not supported; use 58101"),
     ("blenderbot", {"extra_layer_norm": True}, "extra_layer_norm = True"),
     ("t5", {"feed_forward_proj": "gated"}, "feed_forward_proj = 'gated'"),
@@ -305,6 +333,21 @@ def test_sines_in_a_file_are_those_that_are_computed(tmp_path: Path) -> None:
         change(tmp_path, model__decoder__embed_positions__weight=wrong)
         with pytest.raises(CheckpointError, match=r"decoder.embed_positions.weight does not hold"):
             zoo.load_pretrained(tmp_path)
+
+
+def test_no_token_reads_the_sines_before_its_first_position(tmp_path: Path) -> None:
+    stored = write("m2m_100", tmp_path)
+    angles = np.arange(42)[:, None] / 10000 ** (np.arange(8) / 7)
+    sines = np.concatenate([np.sin(angles), np.cos(angles)], axis=1).astype(np.float32)
+    sines[1] = 0.0
+    change(tmp_path, model__encoder__embed_positions__weights=sines)
+    model = zoo.load_pretrained(tmp_path)
+    np.testing.assert_allclose(
+        call(model, all_cases()["m2m_100"]), stored["output"], atol=2e-5, rtol=2e-5
+    )
+    change(tmp_path, model__encoder__embed_positions__weights=np.roll(sines, 1, axis=0))
+    with pytest.raises(CheckpointError, match=r"encoder.embed_positions.weights does not hold"):
+        zoo.load_pretrained(tmp_path)
 
 
 def test_the_head_of_t5_is_its_own_where_the_file_holds_one(

@@ -23,7 +23,9 @@ def make(positions: Positions, *, scale: bool) -> tuple[Embedding, dict[str, jax
     return weight.bind(embedding, params), params
 
 
-@pytest.mark.parametrize("positions", ["learned", "sinusoidal", "rotary", "none"])
+@pytest.mark.parametrize(
+    "positions", ["learned", "sinusoidal", "sinusoidal_fairseq", "rotary", "none"]
+)
 @pytest.mark.parametrize("scale", [False, True])
 def test_embedding_is_the_scaled_row_plus_an_unscaled_position(
     positions: Positions, scale: bool
@@ -33,8 +35,8 @@ def test_embedding_is_the_scaled_row_plus_an_unscaled_position(
     want = np.asarray(params["tokens"])[np.asarray(ids)] * (WIDTH**0.5 if scale else 1.0)
     if positions == "learned":
         want = want + np.asarray(params["table"])[np.asarray(places)]
-    if positions == "sinusoidal":
-        want = want + np.asarray(sinusoidal(places, WIDTH))
+    if positions.startswith("sinusoidal"):
+        want = want + np.asarray(sinusoidal(places, WIDTH, positions))
     assert set(params) == ({"tokens", "table"} if positions == "learned" else {"tokens"})
     np.testing.assert_allclose(embedding(ids, places), want, atol=1e-6)
 

@@ -63,6 +63,16 @@ def test_sinusoidal_positions_interleave_sine_and_cosine() -> None:
         np.testing.assert_allclose(row, want, atol=5e-6)
 
 
+def test_sines_of_fairseq_reach_the_slowest_wave_and_spare_padding() -> None:
+    places = (0, 3, 50, 1)
+    table = np.asarray(sinusoidal(jnp.asarray([places]), 8, "sinusoidal_fairseq", first=2))[0]
+    for row, position in zip(table[:3], places, strict=False):
+        angles = [position / 10000 ** (j / 3) for j in range(4)]
+        want = [math.sin(angle) for angle in angles] + [math.cos(angle) for angle in angles]
+        np.testing.assert_allclose(row, want, atol=5e-6)
+    assert not table[3].any()
+
+
 def test_linear_scaling_is_that_of_the_positions() -> None:
     near = rotary_tables(jnp.asarray([[0, 3, 7]], jnp.int32), HEAD_DIM, THETA)
     scaling = RotaryScaling("linear", factor=4.0)

@@ -104,6 +104,7 @@ IMPOSSIBLE: list[tuple[dict[str, Any], str]] = [
         "embedding_width = 8: only a model of one text stack",
     ),
     ({"embedding_width": 7, "positions": "sinusoidal"}, "embedding_width = 7 is odd"),
+    ({"embedding_width": 2, "positions": "sinusoidal_fairseq"}, "with a width of 2: it needs"),
     (
         {"embedding_width": 8, "tie_embeddings": True},
         "tie_embeddings = True with embedding_width = 8: the head reads d_model = 128",

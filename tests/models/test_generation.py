@@ -29,6 +29,12 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "no positions": {"positions": "none"},
     "counted": {"position_offset": 2, "count_positions": "seen"},
     "unpadded": {"position_offset": 2, "count_positions": "unpadded", "pad_id": 0},
+    "unpadded sines": {
+        "positions": "sinusoidal_fairseq",
+        "position_offset": 1,
+        "count_positions": "unpadded",
+        "pad_id": 0,
+    },
     "grouped": {"num_kv_heads": 1, "qk_norm": True, "attention_softcap": 2.0},
     "rings": {"window": 2, "positions": "rotary"},
     "distances": {"relative_buckets": 4, "relative_max_distance": 6, "positions": "none"},

@@ -12,7 +12,9 @@ from zoo.layers import weight
 from zoo.layers.linear import Linear
 from zoo.layers.positions import sinusoidal
 
-Positions = Literal["learned", "sinusoidal", "sinusoidal_halves", "rotary", "none"]
+Positions = Literal[
+    "learned", "sinusoidal", "sinusoidal_halves", "sinusoidal_fairseq", "rotary", "none"
+]
 CountPositions = Literal["all", "seen", "unpadded"]
 
 
@@ -30,6 +32,7 @@ class Embedding(nnx.Module):
         token_width: int | None = None,
         type_vocab_size: int | None = None,
         own_tokens: bool = True,
+        first_position: int = 0,
     ) -> None:
         """Make the tables.
 
@@ -37,9 +40,11 @@ class Embedding(nnx.Module):
             token_width: of the tokens' table, which is projected to d_model; None: d_model.
             type_vocab_size: kinds of token, which have an embedding of their own; None: none.
             own_tokens: False where the tokens of another embedding are used.
+            first_position: of the first token.
         """
         self.scale = d_model**0.5 if scale else 1.0
         self.positions: Positions = positions
+        self.first_position = first_position
         width = token_width or d_model
         axes = ("vocab", "embed")
         if own_tokens:
@@ -81,8 +86,8 @@ class Embedding(nnx.Module):
         if self.positions == "learned":
             x = x + self.table[...][positions]
         elif self.positions.startswith("sinusoidal"):
-            halves = self.positions == "sinusoidal_halves"
-            x = x + sinusoidal(positions, x.shape[-1], halves=halves)
+            first = self.first_position
+            x = x + sinusoidal(positions, x.shape[-1], self.positions, first=first)
         return x
 
     def attend(self, hidden: jax.Array) -> jax.Array:

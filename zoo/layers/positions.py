@@ -10,16 +10,30 @@ import jax
 import jax.numpy as jnp
 
 
-def sinusoidal(positions: jax.Array, d_model: int, *, halves: bool = False) -> jax.Array:
+def sinusoidal(
+    positions: jax.Array, d_model: int, kind: str = "sinusoidal", *, first: int = 0
+) -> jax.Array:
     """The original Transformer's sines and cosines (1706.03762, section 3.5).
 
-    [batch, length] int32 to [batch, length, d_model] float32: interleaved as in the paper, or
-    with `halves` all sines before all cosines, as tensor2tensor and Marian have them.
+    [batch, length] int32 to [batch, length, d_model] float32.
+
+    Args:
+        kind: `sinusoidal`, interleaved as in the paper; `sinusoidal_halves`, all sines before all
+            cosines (Marian); `sinusoidal_fairseq`, in halves too, whose slowest wave is 10000
+            times the fastest (tensor2tensor) and which adds nothing to tokens that are not counted.
+        first: position of the first token; those that are not counted stand one before it.
     """
+    if kind == "sinusoidal_fairseq":
+        # Steps in the order of fairseq, for angles that are rounded as there.
+        step = math.log(10000.0) / (d_model // 2 - 1)
+        frequencies = jnp.exp(jnp.arange(d_model // 2, dtype=jnp.float32) * -step)
+        angles = positions[..., None].astype(jnp.float32) * frequencies
+        table = jnp.concatenate([jnp.sin(angles), jnp.cos(angles)], axis=-1)
+        return jnp.where(positions[..., None] == first - 1, 0.0, table)
     half = jnp.arange(0, d_model, 2, dtype=jnp.float32)
     angles = positions[..., None].astype(jnp.float32) / 10000.0 ** (half / d_model)
     table = jnp.stack([jnp.sin(angles), jnp.cos(angles)], axis=-1)
-    table = table.swapaxes(-1, -2) if halves else table
+    table = table.swapaxes(-1, -2) if kind == "sinusoidal_halves" else table
     return table.reshape(*positions.shape, -1)[..., :d_model]
 
 

@@ -203,6 +203,11 @@ def _check_positions(config: ModelConfig) -> None:
     if config.positions.startswith("sinusoidal") and summed % 2:
         field = "d_model" if summed == width else "embedding_width"
         raise ConfigError(f"{field} = {summed} is odd; sinusoidal positions need it even")
+    if config.positions == "sinusoidal_fairseq" and summed < 4:
+        raise ConfigError(
+            f"positions = 'sinusoidal_fairseq' with a width of {summed}: it needs a slowest wave "
+            "beside the fastest; use a width of 4 or more"
+        )
     if config.relative_per_layer and config.relative_buckets is None:
         raise ConfigError(
             "relative_per_layer = True without relative_buckets; set relative_buckets as well"

@@ -187,6 +187,7 @@ def make_embedding(config: ModelConfig, *, own_tokens: bool = True) -> Embedding
         scale=config.embedding_scale,
         type_vocab_size=config.type_vocab_size,
         own_tokens=own_tokens,
+        first_position=config.position_offset,
     )
 
 

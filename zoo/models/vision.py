@@ -61,8 +61,7 @@ class PatchEmbedding(nnx.Module):
         if self.positions == "learned":
             x = x + self.table[...]
         elif self.positions.startswith("sinusoidal"):
-            halves = self.positions == "sinusoidal_halves"
-            x = x + sinusoidal(counted(x.shape[1]), x.shape[-1], halves=halves)
+            x = x + sinusoidal(counted(x.shape[1]), x.shape[-1], self.positions)
         return x
 
 

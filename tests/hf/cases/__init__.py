@@ -28,6 +28,7 @@ class Case:
         config: arguments of its config class.
         takes: what it is called on.
         generates: whether its greedy tokens are held too.
+        generation: what its `generation_config.json` says.
         untied: a weight that its class ties to another's, and files of this kind do not.
         computed: ends of the names of tensors that follow from the config and are not drawn.
     """
@@ -36,6 +37,7 @@ class Case:
     config: Mapping[str, Any]
     takes: Literal["text", "pairs", "image"] = "text"
     generates: bool = False
+    generation: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     untied: str | None = None
     computed: tuple[str, ...] = ()
 

@@ -1,4 +1,4 @@
-"""BART and its kin."""
+"""BART and its kin; M2M-100."""
 
 from __future__ import annotations
 
@@ -62,4 +62,27 @@ CASES = {
         generates=True,
     ),
     "pegasus_body": Case("PegasusModel", SIZES, takes="pairs"),
+    "m2m_100": Case("M2M100ForConditionalGeneration", SIZES, takes="pairs", generates=True),
+    "m2m_100_untied": Case(
+        "M2M100ForConditionalGeneration",
+        {
+            **SIZES,
+            "tie_word_embeddings": False,
+            "activation_function": "gelu",
+            "decoder_layers": 1,
+            "decoder_start_token_id": 7,
+            "pad_token_id": 3,
+        },
+        takes="pairs",
+        generates=True,
+    ),
+    # A translation begins with the token of its language.
+    "m2m_100_language": Case(
+        "M2M100ForConditionalGeneration",
+        {**SIZES, "encoder_layers": 3, "scale_embedding": False, "pad_token_id": 0},
+        takes="pairs",
+        generates=True,
+        generation={"forced_bos_token_id": 11},
+    ),
+    "m2m_100_body": Case("M2M100Model", SIZES, takes="pairs"),
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from zoo.hf.families.roberta import unpadded
 from zoo.hf.family import ByTensor, Family, Where
 from zoo.hf.keys import Entry, Fixed, Key, Settings
 from zoo.hf.stacks import alike, depths
@@ -147,8 +148,12 @@ PRE = {**FIELDS, "variant": "pre_norm", "final_norm": True}
 # Learned positions begin behind two rows that no token has.
 LEARNED = {"positions": "learned", "position_offset": 2, "embedding_norm": True}
 PLAIN = {"position_offset": 0, "embedding_norm": False}
-# Static positions, which files of old versions and of bare trunks hold as tables.
-SINES = ("encoder.embed_positions.weight", "decoder.embed_positions.weight")
+# Static positions, which files of old versions and of bare trunks hold as tables of either name.
+SINES = tuple(
+    f"{stack}.embed_positions.{name}"
+    for stack in ("encoder", "decoder")
+    for name in ("weight", "weights")
+)
 
 
 def _family(
@@ -157,6 +162,8 @@ def _family(
     fields: Settings,
     entries: tuple[Entry, ...],
     weights: Map,
+    *,
+    logits_bias: bool = True,
 ) -> Family:
     """A family whose classes begin with `models`."""
     return Family(
@@ -167,8 +174,8 @@ def _family(
         ignored_keys=IGNORED_KEYS,
         prefix="model.",
         weights={**SHARED, **weights},
-        heads={"language_model": {**linear("head", "lm_head"), **LOGITS_BIAS}},
-        by_tensor=(HAS_LOGITS_BIAS,),
+        heads={"language_model": linear("head", "lm_head") | (LOGITS_BIAS if logits_bias else {})},
+        by_tensor=(HAS_LOGITS_BIAS,) if logits_bias else (),
         sines=() if LEARNED["positions"] == fields["positions"] else SINES,
         tied=TIED,
         where=(UNSHARED,),
@@ -236,5 +243,26 @@ FAMILIES = (
         PRE | PLAIN | {"positions": "sinusoidal_halves"},
         keys(vocabulary=50265, start=0, pre=True, embedding_norm=False, static=True),
         {**PRE_LAYERS, **FINAL_NORMS},
+    ),
+    # M2M-100 (2010.11125) and NLLB (2207.04672).
+    _family(
+        "m2m_100",
+        "M2M100",
+        PRE | {"positions": "sinusoidal_fairseq", "embedding_norm": False},
+        (
+            *keys(
+                vocabulary=128112,
+                start=2,
+                pre=True,
+                embedding_norm=False,
+                static=True,
+                activation="relu",
+                attention_dropout=0.1,
+                scale=True,
+            ),
+            unpadded(pad=1),
+        ),
+        {**PRE_LAYERS, **FINAL_NORMS},
+        logits_bias=False,
     ),
 )

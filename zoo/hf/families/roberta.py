@@ -9,30 +9,41 @@ from zoo.hf.weights import Map, linear, norm, tensor
 from zoo.hf.windows import whole
 
 
+def unpadded(*, pad: int) -> Rule:
+    """Tokens that are no padding are counted: the first one stands at pad + 1.
+
+    Args:
+        pad: what a missing `pad_token_id` means.
+    """
+
+    def read(theirs: Settings) -> Settings:
+        pad = whole(theirs, "pad_token_id", 0)
+        return {"position_offset": pad + 1, "pad_id": pad, "count_positions": "unpadded"}
+
+    def write(ours: Settings) -> Settings:
+        pad, first = ours["pad_id"], ours["position_offset"]
+        return {"pad_token_id": first - 1 if pad is None else pad}
+
+    return Rule({"pad_token_id": pad}, read, write)
+
+
 def positions(*, pad: int, longest: int = 512) -> Rule:
-    """A table of positions whose first rows are for padding: the first token stands at pad + 1.
+    """A table of such positions, whose first rows are for padding.
 
     Args:
         pad, longest: what a missing `pad_token_id` or `max_position_embeddings` means.
     """
+    counted = unpadded(pad=pad)
 
     def read(theirs: Settings) -> Settings:
-        pad, rows = whole(theirs, "pad_token_id", 0), whole(theirs, "max_position_embeddings")
-        return {
-            "max_length": rows - pad - 1,
-            "position_offset": pad + 1,
-            "pad_id": pad,
-            "count_positions": "unpadded",
-        }
+        found, rows = counted.read(theirs), whole(theirs, "max_position_embeddings")
+        return {**found, "max_length": rows - found["position_offset"]}
 
     def write(ours: Settings) -> Settings:
-        first = ours["position_offset"]
-        return {
-            "max_position_embeddings": ours["max_length"] + first,
-            "pad_token_id": ours["pad_id"] if ours["pad_id"] is not None else first - 1,
-        }
+        rows = ours["max_length"] + ours["position_offset"]
+        return {"max_position_embeddings": rows, **counted.write(ours)}
 
-    return Rule({"max_position_embeddings": longest, "pad_token_id": pad}, read, write)
+    return Rule({"max_position_embeddings": longest, **counted.keys}, read, write)
 
 
 LM_HEAD = {
