@@ -151,6 +151,11 @@ RELEASED: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
         {"sliding_window_pattern": 4, "layer_switch": 4, "position_embedding_type": "rope_gptj"},
         {"window_pattern": "LLLG", "rotary_pattern": "RRRN", "layout": "parallel"},
     ),
+    (
+        "bert-generation",
+        {"directionality": "bidi", "is_decoder": True, "position_embedding_type": "absolute"},
+        {"architecture": "decoder", "variant": "post_norm", "type_vocab_size": None},
+    ),
 ]
 # (family, what is said, the message)
 REFUSED: list[tuple[str, dict[str, Any], str]] = [
@@ -180,6 +185,8 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
     # Zeros in the row of a position that tokens have; and layers that read a source.
     ("xglm", {"pad_token_id": 5}, "pad_token_id = 5 is not supported; use 1, 0 or None"),
     ("xglm", {"add_cross_attention": True}, "add_cross_attention = True"),
+    ("bert-generation", {"add_cross_attention": True}, "add_cross_attention = True"),
+    ("bert-generation", {"type_vocab_size": 2}, "type_vocab_size = 2 is not known here"),
 ]
 
 

@@ -57,10 +57,16 @@ KEYS = (
 )
 
 
-def keys(**defaults: Any) -> tuple[Entry, ...]:
-    """The keys of BERT's kin, with what a missing one means where that differs."""
+def keys(*, kinds: bool = True, **defaults: Any) -> tuple[Entry, ...]:
+    """The keys of BERT's kin, with what a missing one means where that differs.
+
+    Args:
+        kinds: whether tokens have kinds.
+    """
     return tuple(
-        dataclasses.replace(key, default=defaults.get(key.name, key.default)) for key in KEYS
+        dataclasses.replace(key, default=defaults.get(key.name, key.default))
+        for key in KEYS
+        if kinds or key.name != "type_vocab_size"
     )
 
 
