@@ -72,6 +72,12 @@ CASES: dict[str, dict[str, Any]] = {
         "tie_embeddings": True,
         "share_embeddings": False,
     },
+    "normed target": {
+        "architecture": "encoder_decoder",
+        "embedding_norm": True,
+        "norm_target_tokens": True,
+        "share_embeddings": True,
+    },
     "t5": {
         "architecture": "encoder_decoder",
         "variant": "pre_norm",
@@ -279,13 +285,18 @@ def tower(
     seen: Array,
     source: Array | None = None,
     source_seen: Array | None = None,
+    behind: Tree | None = None,
 ) -> tuple[Array, dict[str, list[Array]]]:
-    """Embedding norm, layers and final norm, and the softmaxes by kind of sublayer."""
+    """Embedding norm, layers and final norm, and the softmaxes by kind of sublayer.
+
+    `behind` holds positions that are added to the normed embedding.
+    """
     config, placement = case.model.config, case.model.placement.stack(stack)
     relative = params.get("relative", {}).get("table")
     attention = Attention(config, causal=stack == "decoder", relative=relative)
     if config.embedding_norm:
         x = norm(x, params["embedding_norm"], config)
+    x = x if behind is None else placed(x, behind, config)
     layers = cut(params["stack"]["blocks"], weights["stack"]["blocks"], len(placement.layers))
     for layer, (sites, own) in enumerate(zip(placement.layers, layers, strict=True)):
         for site, part in zip(sites, own, strict=True):
@@ -337,15 +348,17 @@ def pair_by_hand(case: Case, params: Tree, inputs: dict[str, Any]) -> tuple[Arra
         seen=seen,
     )
     ids, table = inputs["decoder_input_ids"], target.get("tokens", source_table)
+    alone = config.norm_target_tokens
     hidden, decoder_maps = tower(
         case,
         params["decoder"],
         weights["decoder"],
-        embedded(ids, table, target, config),
+        table[ids] if alone else embedded(ids, table, target, config),
         stack="decoder",
         seen=np.ones(ids.shape, bool),
         source=source,
         source_seen=seen,
+        behind=target if alone else None,
     )
     head = table.T if config.tie_embeddings else params["head"]["kernel"]
     return (

@@ -91,6 +91,11 @@ IMPOSSIBLE: list[tuple[dict[str, Any], str]] = [
     ({"relative_per_layer": True}, "relative_per_layer = True without relative_buckets"),
     ({"logit_scale": 0.0}, "logit_scale = 0.0: must be above 0"),
     ({"share_embeddings": True}, "share_embeddings = True: 'decoder' has one table"),
+    ({"norm_target_tokens": True}, "norm_target_tokens = True: 'decoder' has no target"),
+    (
+        {"architecture": "encoder_decoder", "norm_target_tokens": True},
+        "norm_target_tokens = True without a norm on the embedding",
+    ),
     ({"architecture": "vision", "image_size": 30}, "patch_size = 4 does not divide image_size"),
     ({"architecture": "vision", "max_length": 9}, "its images have 65 places"),
     ({"architecture": "vision", "positions": "rotary"}, "positions = 'rotary'"),

@@ -51,6 +51,11 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "parallel": {"layout": "parallel"},
 }
 
+# And how a target is, which has a past and a source.
+OF_PAIRS = {
+    name: SETTINGS[name] for name in ("unpadded", "grouped", "rings", "value residual", "distances")
+} | {"normed tokens": {"embedding_norm": True, "norm_target_tokens": True}}
+
 
 def shaken(config: ModelConfig) -> Transformer:
     """A model with no weight at its start, where many multipliers are 0 or 1."""
@@ -118,9 +123,9 @@ def test_reading_token_by_token_is_reading_at_once(settings: dict[str, Any]) -> 
     check(shaken(dataclasses.replace(BASE, **settings)))
 
 
-@pytest.mark.parametrize("name", ["unpadded", "grouped", "rings", "value residual", "distances"])
-def test_so_is_a_target_beside_its_source(name: str) -> None:
-    config = dataclasses.replace(BASE, architecture="encoder_decoder", **SETTINGS[name])
+@pytest.mark.parametrize("settings", OF_PAIRS.values(), ids=OF_PAIRS)
+def test_so_is_a_target_beside_its_source(settings: dict[str, Any]) -> None:
+    config = dataclasses.replace(BASE, architecture="encoder_decoder", **settings)
     check(shaken(config))
 
 

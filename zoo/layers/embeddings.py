@@ -45,6 +45,7 @@ class Embedding(nnx.Module):
         self.scale = d_model**0.5 if scale else 1.0
         self.positions: Positions = positions
         self.first_position = first_position
+        self.d_model = d_model
         width = token_width or d_model
         axes = ("vocab", "embed")
         if own_tokens:
@@ -75,6 +76,18 @@ class Embedding(nnx.Module):
             token_type_ids: [batch, length] int32 kinds; None: zeros.
             tokens: [vocab, d_model] of another embedding, where this one has none.
         """
+        x = self.of_tokens(input_ids, token_type_ids, tokens=tokens)
+        places = self.of_places(positions)
+        return x if places is None else x + places
+
+    def of_tokens(
+        self,
+        input_ids: jax.Array,
+        token_type_ids: jax.Array | None = None,
+        *,
+        tokens: jax.Array | None = None,
+    ) -> jax.Array:
+        """A call's part that its tokens and their kinds give."""
         x = (self.tokens[...] if tokens is None else tokens)[input_ids]
         if self.scale != 1.0:
             x = x * self.scale
@@ -83,12 +96,16 @@ class Embedding(nnx.Module):
         if hasattr(self, "types"):
             kinds = jnp.zeros_like(input_ids) if token_type_ids is None else token_type_ids
             x = x + self.types[...][kinds]
-        if self.positions == "learned":
-            x = x + self.table[...][positions]
-        elif self.positions.startswith("sinusoidal"):
-            first = self.first_position
-            x = x + sinusoidal(positions, x.shape[-1], self.positions, first=first)
         return x
+
+    def of_places(self, positions: jax.Array) -> jax.Array | None:
+        """A call's part that its positions give; None where they are not added."""
+        if self.positions == "learned":
+            return self.table[...][positions]
+        if self.positions.startswith("sinusoidal"):
+            first = self.first_position
+            return sinusoidal(positions, self.d_model, self.positions, first=first)
+        return None
 
     def attend(self, hidden: jax.Array) -> jax.Array:
         """Logits with the tied, unscaled table: [..., d_model] to [..., vocab] float32."""

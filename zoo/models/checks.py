@@ -299,6 +299,11 @@ def _check_architecture(config: ModelConfig) -> None:
             f"share_embeddings = {config.share_embeddings}: {architecture!r} has one table; leave "
             "it out, or use architecture = 'encoder_decoder'"
         )
+    if config.norm_target_tokens and not pairs:
+        raise ConfigError(
+            f"norm_target_tokens = True: {architecture!r} has no target; leave it out, or use "
+            "architecture = 'encoder_decoder'"
+        )
     if start is not None and not 0 <= start < vocabulary:
         raise ConfigError(f"decoder_start_id = {start}; ids run from 0 to {vocabulary - 1}")
     if config.parallel_norms == "separate" and config.layout != "parallel":

@@ -167,6 +167,9 @@ class ModelConfig:
     """Whether norms have a gain, and with it a shift."""
     embedding_norm: bool | None = None
     """Norm after the embedding; default: as the variant requires."""
+    norm_target_tokens: bool = False
+    """In an encoder_decoder with embedding_norm: norm the target's tokens alone, which are then not
+    scaled, and add their positions behind it (Blenderbot's of 90 million, 2004.13637)."""
     final_norm: bool | None = None
     """Norm before the head; default: as the variant requires."""
     positions: Positions = "learned"

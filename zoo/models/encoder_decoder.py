@@ -26,7 +26,12 @@ class EncoderDecoder(Transformer):
         source, target = placement.stack("encoder"), placement.stack("decoder")
         self.embedding = owned(make_embedding(config), stack="encoder")
         self.decoder_embedding = owned(
-            make_embedding(config, own_tokens=not config.shares_embeddings()), stack="decoder"
+            make_embedding(
+                config,
+                own_tokens=not config.shares_embeddings(),
+                scale=config.embedding_scale and not config.norm_target_tokens,
+            ),
+            stack="decoder",
         )
         self.encoder = Tower(config, source, name="encoder")
         self.decoder = Tower(config, target, name="decoder")
@@ -134,8 +139,9 @@ class EncoderDecoder(Transformer):
         config = self.config
         check_length(config, decoder_input_ids, "target length")
         positions = token_positions(config, decoder_input_ids, decoder_attention_mask)
+        embedded, behind = self._target(decoder_input_ids, positions)
         return self.decoder.run(
-            self._target(decoder_input_ids, positions),
+            embedded,
             text_scope(
                 config,
                 positions,
@@ -147,6 +153,7 @@ class EncoderDecoder(Transformer):
             ),
             config=config,
             placement=self.placement.stack("decoder"),
+            behind=behind,
             step=step,
             dropout_key=dropout_key,
             taps=taps,
@@ -156,17 +163,25 @@ class EncoderDecoder(Transformer):
         self, input_ids: jax.Array, positions: jax.Array, scope: Scope, pasts: Pasts | None
     ) -> tuple[jax.Array, Pasts]:
         """(hidden, what later tokens need) of a target that goes on, see `past.remember`."""
+        embedded, behind = self._target(input_ids, positions)
         return self.decoder.advance(
-            self._target(input_ids, positions),
+            embedded,
             scope,
             pasts,
             config=self.config,
             placement=self.placement.stack("decoder"),
+            behind=behind,
         )
 
-    def _target(self, input_ids: jax.Array, positions: jax.Array) -> jax.Array:
+    def _target(
+        self, input_ids: jax.Array, positions: jax.Array
+    ) -> tuple[jax.Array, jax.Array | None]:
+        """(embeddings that the decoder norms, what it adds behind that norm)."""
         tokens = self.embedding.tokens[...] if self.config.shares_embeddings() else None
-        return self.decoder_embedding(input_ids, positions, tokens=tokens)
+        own = self.decoder_embedding
+        if self.config.norm_target_tokens:
+            return own.of_tokens(input_ids, tokens=tokens), own.of_places(positions)
+        return own(input_ids, positions, tokens=tokens), None
 
     def logits(self, hidden: jax.Array) -> jax.Array:
         """[..., d_model] to [..., vocab] float32; without a head, `hidden`."""

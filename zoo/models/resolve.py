@@ -55,15 +55,21 @@ def resolve(config: ModelConfig, placement: Placement | None = None) -> ModelCon
         raise ConfigError(
             f"qk_norm_over = {config.qk_norm_over!r} without qk_norm; set qk_norm = True as well"
         )
+    # A variant asks the same of the ends of both stacks.
+    ends, pairs = placement.stacks[0][1], config.architecture == "encoder_decoder"
+    embedding_norm = _end("embedding_norm", config.embedding_norm, ends.embedding_norm, name)
+    if config.norm_target_tokens and not embedding_norm:
+        raise ConfigError(
+            "norm_target_tokens = True without a norm on the embedding; set embedding_norm = True, "
+            "with a variant that allows it"
+        )
     depth = max(config.depth("encoder"), config.depth("decoder"))
     attention_bias = config.attention_bias or ("all" if config.bias else "none")
     mlp_bias = config.bias if config.mlp_bias is None else config.mlp_bias
-    # A variant asks the same of the ends of both stacks.
-    ends, pairs = placement.stacks[0][1], config.architecture == "encoder_decoder"
     return dataclasses.replace(
         config,
         variant=name,
-        embedding_norm=_end("embedding_norm", config.embedding_norm, ends.embedding_norm, name),
+        embedding_norm=embedding_norm,
         final_norm=_end("final_norm", config.final_norm, ends.final_norm, name),
         qk_norm=qk_norm,
         window_pattern=shortest_pattern(spread(config.window_pattern, depth)),

@@ -176,7 +176,9 @@ class TextModel(Transformer, Tower):
         return jnp.take_along_axis(hidden, last[:, None, None], axis=1)[:, 0]
 
 
-def make_embedding(config: ModelConfig, *, own_tokens: bool = True) -> Embedding:
+def make_embedding(
+    config: ModelConfig, *, own_tokens: bool = True, scale: bool | None = None
+) -> Embedding:
     sizes = config.sizes()
     return Embedding(
         sizes.vocab_size,
@@ -184,7 +186,7 @@ def make_embedding(config: ModelConfig, *, own_tokens: bool = True) -> Embedding
         token_width=config.embedding_width if config.embedding_projected == "tokens" else None,
         positions=config.positions,
         max_length=sizes.max_length + config.position_offset,
-        scale=config.embedding_scale,
+        scale=config.embedding_scale if scale is None else scale,
         type_vocab_size=config.type_vocab_size,
         own_tokens=own_tokens,
         first_position=config.position_offset,

@@ -94,14 +94,19 @@ class Tower(nnx.Module):
         *,
         config: ModelConfig,
         placement: StackPlacement,
+        behind: jax.Array | None = None,
         step: jax.Array | None = None,
         dropout_key: jax.Array | None = None,
         taps: Measure | None = None,
     ) -> tuple[jax.Array, Taps]:
-        """Embeddings float32 to (hidden, taps), both sides [batch, length, d_model]."""
+        """Embeddings float32 to (hidden, taps), both sides [batch, length, d_model].
+
+        Args:
+            behind: a part of the embeddings that is added behind their norm.
+        """
         embedding_key, stack_key = split_key(dropout_key)
         x, measured = self.stack(
-            self.enter(x, config=config, placement=placement, key=embedding_key),
+            self.enter(x, config=config, placement=placement, behind=behind, key=embedding_key),
             self._biased(scope),
             placement=placement,
             config=config,
@@ -121,9 +126,10 @@ class Tower(nnx.Module):
         *,
         config: ModelConfig,
         placement: StackPlacement,
+        behind: jax.Array | None = None,
     ) -> tuple[jax.Array, Pasts]:
         """(hidden, what later tokens need): `run` for a text that goes on, see `past.remember`."""
-        x = self.enter(x, config=config, placement=placement, key=None)
+        x = self.enter(x, config=config, placement=placement, behind=behind, key=None)
         scope = self._biased(scope)
         x, kept = remember(self.stack, x, scope, pasts, placement=placement, config=config)
         if config.final_norm:
@@ -142,12 +148,15 @@ class Tower(nnx.Module):
         *,
         config: ModelConfig,
         placement: StackPlacement,
+        behind: jax.Array | None,
         key: jax.Array | None,
     ) -> jax.Array:
         """The embedding as the stack takes it: scaled, normed, in the compute dtype, dropped."""
         x = times(slowed(x, placement.embedding_gradient), placement.embedding_multiplier)
         if config.embedding_norm:
             x = normed(self.embedding_norm, x, placement.embedding_slot.scale)
+        if behind is not None:
+            x = x + slowed(behind, placement.embedding_gradient)
         x = dropout(x.astype(config.dtype), config.embedding_dropout, key)
         return self.project(x) if hasattr(self, "project") else x
 

@@ -55,6 +55,27 @@ CASES = {
         generates=True,
     ),
     "blenderbot_body": Case("BlenderbotModel", {**SIZES, "scale_embedding": True}, takes="pairs"),
+    "blenderbot-small": Case(
+        "BlenderbotSmallForConditionalGeneration",
+        {**SIZES, "encoder_layers": 3, "scale_embedding": True},
+        takes="pairs",
+        generates=True,
+    ),
+    "blenderbot-small_untied": Case(
+        "BlenderbotSmallForConditionalGeneration",
+        {
+            **SIZES,
+            "decoder_layers": 3,
+            "tie_word_embeddings": False,
+            "activation_function": "relu",
+            "decoder_start_token_id": 7,
+        },
+        takes="pairs",
+        generates=True,
+    ),
+    "blenderbot-small_body": Case(
+        "BlenderbotSmallModel", {**SIZES, "activation_function": "gelu_new"}, takes="pairs"
+    ),
     "pegasus": Case(
         "PegasusForConditionalGeneration",
         {**SIZES, "scale_embedding": True, "activation_function": "relu"},

@@ -237,6 +237,35 @@ FAMILIES = (
         ),
         {**POSITIONS, **PRE_LAYERS, **FINAL_NORMS},
     ),
+    # BART's layers on positions that are counted from 0, and on a target whose tokens are normed
+    # alone. Their scale is that of the source: version 5 of transformers leaves the target's out,
+    # which such a norm undoes but for its epsilon.
+    _family(
+        "blenderbot-small",
+        "BlenderbotSmall",
+        POST
+        | {
+            "positions": "learned",
+            "position_offset": 0,
+            "embedding_norm": True,
+            "norm_target_tokens": True,
+        },
+        (
+            *keys(
+                vocabulary=50265,
+                width=512,
+                layers=8,
+                hidden=2048,
+                start=1,
+                pre=False,
+                embedding_norm=True,
+                longest=512,
+            ),
+            Fixed("layernorm_variant", "xlm"),
+            Fixed("extra_layer_norm", False),
+        ),
+        {**POSITIONS, **EMBEDDING_NORMS, **POST_LAYERS},
+    ),
     _family(
         "pegasus",
         "Pegasus",
