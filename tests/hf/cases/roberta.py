@@ -33,4 +33,14 @@ CASES = {
         {**OWN, "is_decoder": True, "pad_token_id": 0},
         generates=True,
     ),
+    "xlm-roberta-xl": Case("XLMRobertaXLModel", {**OWN, "layer_norm_eps": 1e-3}),
+    "xlm-roberta-xl_masked_lm": Case(
+        "XLMRobertaXLForMaskedLM", {**OWN, "hidden_act": "relu", "pad_token_id": 2}
+    ),
+    "xlm-roberta-xl_causal": Case(
+        "XLMRobertaXLForCausalLM", {**OWN, "is_decoder": True}, generates=True
+    ),
+    "xlm-roberta-xl_sequence": Case(
+        "XLMRobertaXLForSequenceClassification", {**OWN, "num_labels": 3}
+    ),
 }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from zoo.hf.families.bert import CAUSAL, FIELDS, TRUNK, keys
 from zoo.hf.family import ByTensor, Family, Where
 from zoo.hf.keys import Rule, Settings
@@ -67,6 +69,12 @@ _PRE = {
     **norm("mlp/residual/norm_in", "encoder.layer.{}.intermediate.LayerNorm"),
     **norm("final_norm", "LayerNorm"),
 }
+_XL = {
+    **TRUNK,
+    **norm("self_attention/residual/norm_in", "encoder.layer.{}.attention.self_attn_layer_norm"),
+    **norm("mlp/residual/norm_in", "encoder.layer.{}.LayerNorm"),
+    **norm("final_norm", "encoder.LayerNorm"),
+}
 
 
 def _family(
@@ -74,9 +82,10 @@ def _family(
     prefix: str,
     *,
     trunk: str = "roberta",
-    vocabulary: int = 30522,
     fields: Settings = FIELDS,
     weights: Map = TRUNK,
+    longest: int = 512,
+    **defaults: Any,
 ) -> Family:
     """One `model_type`, whose classes begin with `prefix` and tensors with `trunk`."""
     return Family(
@@ -90,7 +99,7 @@ def _family(
             f"{prefix}ForQuestionAnswering": "span",
         },
         fields=fields,
-        keys=(*keys(vocab_size=vocabulary), CAUSAL, positions(pad=1)),
+        keys=(*keys(**defaults), CAUSAL, positions(pad=1, longest=longest)),
         ignored_keys=("classifier_dropout",),
         prefix=f"{trunk}.",
         weights={**weights, **linear("pooler/dense", "pooler.dense")},
@@ -117,7 +126,7 @@ def _family(
 
 
 FAMILIES = (
-    _family("roberta", "Roberta", vocabulary=50265),
+    _family("roberta", "Roberta", vocab_size=50265),
     _family("xlm-roberta", "XLMRoberta"),
     _family("camembert", "Camembert"),
     _family("data2vec-text", "Data2VecText", trunk="data2vec_text"),
@@ -125,8 +134,22 @@ FAMILIES = (
         "roberta-prelayernorm",
         "RobertaPreLayerNorm",
         trunk="roberta_prelayernorm",
-        vocabulary=50265,
+        vocab_size=50265,
         fields=_PRE_FIELDS,
         weights=_PRE,
+    ),
+    _family(
+        "xlm-roberta-xl",
+        "XLMRobertaXL",
+        fields=_PRE_FIELDS | {"embedding_norm": False},
+        weights=_XL,
+        longest=514,
+        vocab_size=250880,
+        hidden_size=2560,
+        num_hidden_layers=36,
+        num_attention_heads=32,
+        intermediate_size=10240,
+        type_vocab_size=1,
+        layer_norm_eps=1e-5,
     ),
 )
