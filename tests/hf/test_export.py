@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 import zoo
+from tests.hf.test_families import write
 from tests.models.matrix import ARCHITECTURES, BASE, inputs
 from zoo.errors import CheckpointError
 from zoo.layers import weight
@@ -135,3 +136,28 @@ def test_labels_that_the_file_has_not_are_asked_for_by_name(tmp_path: Path) -> N
     ):
         zoo.load_pretrained(tmp_path / "a")
     assert zoo.load_pretrained(tmp_path / "a", num_labels=7).config.num_labels == 7
+
+
+@pytest.mark.parametrize(
+    ("said", "asked", "named"),
+    [
+        # An older file counts too, and its count goes before its names.
+        ({"num_labels": 3, "id2label": {"0": "no", "1": "yes"}}, {}, 3),
+        ({"num_labels": 3}, {"num_labels": 5}, 5),
+        # A span has a start and an end, whatever the labels were called before.
+        ({"num_labels": 3}, {"head": "span"}, 0),
+    ],
+)
+def test_the_count_of_labels_that_is_written_is_that_of_the_head(
+    said: dict[str, Any], asked: dict[str, Any], named: int, tmp_path: Path
+) -> None:
+    write("bert_sequence", tmp_path / "a")
+    file = tmp_path / "a" / "config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | said))
+    model = zoo.load_pretrained(tmp_path / "a", **asked)
+    assert zoo.save_pretrained(model, tmp_path / "b") == "bert"
+    written = json.loads((tmp_path / "b" / "config.json").read_text())
+    # Transformers counts by either key, and makes the head of that size.
+    assert "num_labels" not in written
+    assert len(written.get("id2label", {})) == len(written.get("label2id", {})) == named
+    assert zoo.load_pretrained(tmp_path / "b").config == model.config

@@ -29,6 +29,8 @@ from zoo.variants.placement import NormSlot, Placement, Site, StackPlacement
 
 # A text has none.
 _OF_IMAGES = ("image_size", "patch_size", "num_channels")
+# What names the labels of a classifier.
+_LABELS = ("id2label", "label2id")
 _SHARD_BYTES = 5 * 10**9
 # Tried before the others: of several families that can say a model, what most libraries read.
 _USUAL = ("bert", "gpt2", "llama", "bart", "t5", "vit")
@@ -236,6 +238,9 @@ def _expressed(
         written = {key: json.loads(value) for key, value in model.origin.kept} | written
     if head.endswith("_classification"):
         written |= _labels(written, config.num_labels or 0)
+    elif head == "span":
+        # There names of other labels would make it more than a start and an end.
+        written = {key: value for key, value in written.items() if key not in _LABELS}
     # Only the trunk stands behind the prefix.
     of_heads = {place for own in family.heads.values() for place in own}
     trunk = {each.name for place, each in names.items() if place not in of_heads}

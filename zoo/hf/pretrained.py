@@ -204,13 +204,16 @@ def _labels(config: dict[str, Any], head: Head, num_labels: int | None) -> dict[
     names = config.get("id2label") or {}
     if not isinstance(names, dict):
         raise CheckpointError(f"config.json: id2label = {names!r}; use an object of names")
-    return {"num_labels": num_labels or len(names) or config.get("num_labels") or 2}
+    # As there, an older file's count goes before names that may be those of another head.
+    return {"num_labels": num_labels or config.get("num_labels") or len(names) or 2}
 
 
 def _carried(family: Family, config: dict[str, Any]) -> tuple[tuple[str, str], ...]:
     """Keys that no entry of the family reads, as JSON, for an export to hand on."""
     read = {name for entry in family.keys for name in entry.defaults()}
+    # The labels' names count them; a count of its own would be the old one under another head.
     left = {"architectures", "transformers_version", "torch_dtype", "dtype", "auto_map"}
+    left |= {"num_labels"}
     kept = {name: value for name, value in config.items() if name not in read | left}
     return tuple((name, json.dumps(value)) for name, value in kept.items())
 
