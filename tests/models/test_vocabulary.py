@@ -99,3 +99,18 @@ def test_a_resized_checkpoint_is_exported_and_comes_back(case: str, tmp_path: Pa
     again = zoo.load_pretrained(tmp_path / "ours")
     assert again.config == after.config
     jax.tree.map(np.testing.assert_array_equal, weight.split(again)[0], weight.split(after)[0])
+
+
+def test_a_changed_model_keeps_the_rules_of_its_checkpoint(tmp_path: Path) -> None:
+    write("gpt2", tmp_path)
+    prompt = jnp.asarray([[6, 7, 8]])
+    written = zoo.generate(zoo.load_pretrained(tmp_path), prompt, max_new_tokens=1)
+    likeliest = int(written[0, -1])
+    (tmp_path / "generation_config.json").write_text(f'{{"suppress_tokens": [{likeliest}]}}')
+    before = zoo.load_pretrained(tmp_path)
+    for after in (
+        before,
+        zoo.resize_vocabulary(before, before.config.vocab_size + 5),
+        zoo.change_variant(before, "pre_norm").model,
+    ):
+        assert int(zoo.generate(after, prompt, max_new_tokens=1)[0, -1]) != likeliest

@@ -125,7 +125,7 @@ def transplanted(
             if at not in own.settled:
                 ledger.note(what, str(at), at.layer)
     bound = weight.bind(made, _together(after, declared))
-    bound.origin = model.origin
+    bound.descend(model)
     return bound, ledger
 
 

@@ -66,6 +66,10 @@ class Transformer(nnx.Module):
         """The stream before the head, [batch, length, d_model]."""
         return self.measure(*args, **kwargs, taps=None)[0]
 
+    def descend(self, parent: Transformer) -> None:
+        """Keep what a model that this one was made of was loaded with."""
+        self.origin, self.generation = parent.origin, parent.generation
+
 
 class Tower(nnx.Module):
     """A stack, the norm before it and the norm after it; `name` is its key in a Placement."""

@@ -75,7 +75,7 @@ def resize_vocabulary(
 
     flat = {path: resized(path, array) for path, array in flatten_dict(params).items()}
     bound = weight.bind(made, unflatten_dict(flat))
-    bound.origin = model.origin
+    bound.descend(model)
     return bound
 
 
