@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -114,3 +115,15 @@ def test_a_changed_model_keeps_the_rules_of_its_checkpoint(tmp_path: Path) -> No
         zoo.change_variant(before, "pre_norm").model,
     ):
         assert int(zoo.generate(after, prompt, max_new_tokens=1)[0, -1]) != likeliest
+
+
+def test_a_padding_token_without_a_row_is_not_written(tmp_path: Path) -> None:
+    write("llama", tmp_path / "a")
+    file = tmp_path / "a" / "config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"pad_token_id": 47}))
+    before = zoo.load_pretrained(tmp_path / "a")
+    for rows, written in ((47, None), (48, 47)):
+        small = zoo.resize_vocabulary(before, rows, shrink=True)
+        assert zoo.save_pretrained(small, tmp_path / "b") == "llama"
+        # Transformers cannot make an embedding whose padding row is beyond it.
+        assert json.loads((tmp_path / "b" / "config.json").read_text())["pad_token_id"] == written

@@ -235,7 +235,7 @@ def _expressed(
     if lost:
         raise CannotExpress(f"it has no tensor for {choices(lost[:5])}")
     if model.origin is not None and model.origin.family == family.name:
-        written = {key: json.loads(value) for key, value in model.origin.kept} | written
+        written = _handed_on(model.origin.kept, config) | written
     if head.endswith("_classification"):
         written |= _labels(written, config.num_labels or 0)
     elif head == "span":
@@ -299,6 +299,16 @@ def _function(placement: Placement) -> list[StackPlacement]:
         )
         for _, stack in placement.stacks
     ]
+
+
+def _handed_on(kept: Iterable[tuple[str, str]], config: ModelConfig) -> Settings:
+    """Keys that came along; without a padding token that a smaller vocabulary has no row for, as
+    transformers marks that row of the embedding."""
+    found = {key: json.loads(value) for key, value in kept}
+    pad = found.get("pad_token_id")
+    if isinstance(pad, int) and config.vocab_size is not None and pad >= config.vocab_size:
+        found["pad_token_id"] = None
+    return found
 
 
 def _labels(written: dict[str, Any], count: int) -> dict[str, Any]:
