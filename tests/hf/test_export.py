@@ -11,6 +11,7 @@ from typing import Any
 import jax
 import numpy as np
 import pytest
+from safetensors.numpy import load_file, save_file
 
 import zoo
 from tests.hf.test_families import write
@@ -161,3 +162,20 @@ def test_the_count_of_labels_that_is_written_is_that_of_the_head(
     assert "num_labels" not in written
     assert len(written.get("id2label", {})) == len(written.get("label2id", {})) == named
     assert zoo.load_pretrained(tmp_path / "b").config == model.config
+
+
+def test_a_head_that_shares_a_name_with_the_old_one_is_drawn_where_it_has_more(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    # A decoder's score of a sequence has no bias, that of a token has one.
+    write("llama_sequence", tmp_path / "a")
+    model = zoo.load_pretrained(tmp_path / "a", head="token_classification")
+    assert "new, drawn with seed 0: head/linear/bias, head/linear/kernel" in caplog.text
+    assert model.config.num_labels == 3
+    # Of its own head nothing may be missing.
+    write("llama_token", tmp_path / "b")
+    tensors = load_file(tmp_path / "b" / "model.safetensors")
+    del tensors["score.bias"]
+    save_file(tensors, tmp_path / "b" / "model.safetensors")
+    with pytest.raises(CheckpointError, match=r"no tensor score\.bias"):
+        zoo.load_pretrained(tmp_path / "b", head="token_classification")

@@ -19,7 +19,7 @@ from zoo.decoding import defaults as generation_defaults
 from zoo.errors import CheckpointError, ConfigError, choices
 from zoo.hf import own, sentence
 from zoo.hf.families import family_of
-from zoo.hf.family import Family
+from zoo.hf.family import Family, class_head
 from zoo.hf.files import GENERATION_FILE, is_workdir, locate, read_json, weight_files
 from zoo.hf.tensors import Tensors, by_expert, open_tensors
 from zoo.hf.weights import Map, Slot, load, slots
@@ -174,7 +174,12 @@ def _loaded(
     seed: int | None,
 ) -> Transformer:
     """A declared model with the weights of a folder."""
-    bound = weight.bind(model, _parameters(family, model, tensors, sharding, seed))
+    named = config.get("architectures")
+    named = named if isinstance(named, list) else []
+    kinds = {own for name, own in family.classes.items() if name in named}
+    another = bool(kinds) and class_head(model.config) not in kinds
+    params = _parameters(family, model, tensors, sharding, seed, another=another)
+    bound = weight.bind(model, params)
     bound.origin = Origin(family.name, str(folder), _carried(family, config))
     bound.generation = _generation(folder, config)
     return bound
@@ -238,9 +243,19 @@ def _named(family: Family, tensors: Tensors) -> Tensors:
 
 
 def _parameters(
-    family: Family, model: Transformer, tensors: Tensors, sharding: Any, seed: int | None
+    family: Family,
+    model: Transformer,
+    tensors: Tensors,
+    sharding: Any,
+    seed: int | None,
+    *,
+    another: bool,
 ) -> dict[str, Any]:
-    """The model's parameters: the file's, and with a seed new ones for a head that it lacks."""
+    """The model's parameters: the file's, and with a seed new ones for a head that it lacks.
+
+    Args:
+        another: whether the class that wrote the file has another head than the model.
+    """
     config = model.config
     shapes, weights = weight.split(model)
     found = slots(shapes, weights, _tied_names(family, family.names(config), tensors))
@@ -249,7 +264,7 @@ def _parameters(
         raise CheckpointError(
             f"family {family.name} has no place for {choices(unmapped[:5])} of this model"
         )
-    new = [] if seed is None else _new_head(found, tensors)
+    new = [] if seed is None else _new_head(found, tensors, another=another)
     if new:
         _LOG.warning("new, drawn with seed %d: %s", seed, ", ".join(slot.place for slot in new))
     kept = [slot for slot in found if slot not in new]
@@ -271,14 +286,16 @@ def _of_head(slot: Slot) -> bool:
     return slot.path[0] in ("head", "pooler")
 
 
-def _new_head(found: list[Slot], tensors: Tensors) -> list[Slot]:
-    """The head's weights when the checkpoint has none of them or has them for other labels."""
+def _new_head(found: list[Slot], tensors: Tensors, *, another: bool) -> list[Slot]:
+    """The head's weights when the checkpoint has none of them or has them for other labels; of
+    another head's, which may be called the same, it must have all."""
     head = [slot for slot in found if _of_head(slot)]
     parts = {room: [slot for slot in head if slot.path[0] == room] for room in ("head", "pooler")}
     new = []
     for group in parts.values():
         known = [slot.tensor is not None and slot.name() in tensors.shapes for slot in group]
-        if not any(known) or any(_other_labels(slot, tensors) for slot in group):
+        lacks = not all(known) if another else not any(known)
+        if lacks or any(_other_labels(slot, tensors) for slot in group):
             new += group
     return new
 
