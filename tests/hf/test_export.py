@@ -11,6 +11,8 @@ from typing import Any
 import jax
 import numpy as np
 import pytest
+from flax import serialization
+from flax.traverse_util import unflatten_dict
 from safetensors.numpy import load_file, save_file
 
 import zoo
@@ -179,3 +181,25 @@ def test_a_head_that_shares_a_name_with_the_old_one_is_drawn_where_it_has_more(
     save_file(tensors, tmp_path / "b" / "model.safetensors")
     with pytest.raises(CheckpointError, match=r"no tensor score\.bias"):
         zoo.load_pretrained(tmp_path / "b", head="token_classification")
+
+
+@pytest.mark.parametrize("name", ["vit_image", "bert_sequence"])
+def test_a_file_of_flax_is_the_same_model(name: str, tmp_path: Path) -> None:
+    def flax_name(path: str, array: np.ndarray[Any, Any]) -> str:
+        words = {1: "scale", 2: "embedding" if "embeddings" in path else "kernel", 4: "kernel"}
+        stem, _, last = path.rpartition(".")
+        return f"{stem}.{words[array.ndim] if last == 'weight' else last}".replace(".", "/")
+
+    write(name, tmp_path / "torch")
+    write(name, tmp_path / "flax")
+    tree = {}
+    for path, array in load_file(tmp_path / "flax" / "model.safetensors").items():
+        own = flax_name(path, array)
+        # Flax's matrices are [in, out], its convolutions [height, width, in, out].
+        axes = {2: (1, 0), 4: (2, 3, 1, 0)}.get(array.ndim, ())
+        tree[own] = array.transpose(axes) if own.endswith("kernel") else array
+    content = serialization.msgpack_serialize(unflatten_dict(tree, sep="/"))
+    (tmp_path / "flax" / "flax_model.msgpack").write_bytes(content)
+    (tmp_path / "flax" / "model.safetensors").unlink()
+    one, two = (zoo.load_pretrained(tmp_path / each) for each in ("torch", "flax"))
+    jax.tree.map(np.testing.assert_array_equal, weight.split(one)[0], weight.split(two)[0])

@@ -127,7 +127,10 @@ def _flax(file: Path) -> Tensors:
         if not np.issubdtype(array.dtype, np.floating) and array.dtype.name != "bfloat16":
             raise CheckpointError(f"{file}: {path} is of {array.dtype}; use floating point numbers")
         *parents, last = path.removeprefix("params/").split("/")
-        turned = array.T if last == "kernel" and array.ndim == 2 else array
+        turned = array
+        if last == "kernel" and array.ndim >= 2:
+            # [..., in, out], of a convolution behind its window; PyTorch's are [out, in, ...].
+            turned = np.moveaxis(array, (-1, -2), (0, 1))
         arrays[".".join([*parents, _FLAX.get(last, last)])] = turned
     shapes = {name: array.shape for name, array in arrays.items()}
     return Tensors(shapes, lambda name: arrays[name].astype(np.float32, copy=False))
