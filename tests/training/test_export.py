@@ -291,3 +291,13 @@ def test_a_push_that_cannot_be_is_one_error(
     assert err.count("\n") == 1
     assert "nothing was uploaded" in err
     assert (tmp_path / "b" / "model.safetensors").is_file()
+
+
+def test_a_card_of_stages_tells_the_sizes_of_each(tmp_path: Path) -> None:
+    write("swinv2", tmp_path / "theirs")
+    export(tmp_path / "theirs", tmp_path / "ours")
+    text = (tmp_path / "ours" / "README.md").read_text()
+    rows = ("| d_model | 8, 16 |", "| d_ff | 32, 64 |")
+    heads = "| heads | 2 (2 for keys and values), 4 (4 for keys and values) |"
+    for row in (*rows, heads):
+        assert row in text

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -118,9 +118,12 @@ def _architecture(model: Transformer) -> Iterator[tuple[str, object]]:
     yield "architecture", config.architecture
     for stack, own in parts(config).items():
         yield f"layers ({stack})", own.depth(stack)
-    yield "d_model", config.d_model
-    yield "d_ff", f"{sizes.d_ff}{' (gated)' if config.gated else ''}"
-    yield "heads", f"{config.num_heads} ({sizes.num_kv_heads} for keys and values)"
+    # Of a model in stages each has its own, from the lowest up.
+    each = list(parts(config).values())
+    heads = (f"{own.num_heads} ({own.sizes().num_kv_heads} for keys and values)" for own in each)
+    yield "d_model", _listed(own.d_model for own in each)
+    yield "d_ff", _listed(own.sizes().d_ff for own in each) + (" (gated)" if config.gated else "")
+    yield "heads", _listed(heads)
     yield "norm", f"{config.norm}, eps {config.norm_eps:g}"
     yield "activation", config.activation
     yield "positions", config.positions
@@ -133,6 +136,12 @@ def _architecture(model: Transformer) -> Iterator[tuple[str, object]]:
         yield "tied embeddings", "yes" if config.tie_embeddings else "no"
     if (config.head or "none").endswith("_classification"):
         yield "labels", sizes.num_labels
+
+
+def _listed(values: Iterable[object]) -> str:
+    """One value where all are the same."""
+    texts = [str(value) for value in values]
+    return texts[0] if len(set(texts)) == 1 else ", ".join(texts)
 
 
 def _training(run: TrainConfig) -> Iterator[tuple[str, object]]:
