@@ -42,6 +42,32 @@ def test_a_checkpoint_verifies_in_every_layer(name: str, tmp_path: Path) -> None
     assert "transformers" in found.theirs
 
 
+def test_greedy_tokens_are_those_of_each_prompt_alone(tmp_path: Path) -> None:
+    """Transformers' MiniMax that begins with linear attention goes on otherwise behind padding."""
+    import torch
+    from transformers import MiniMaxConfig, MiniMaxForCausalLM
+
+    torch.manual_seed(0)
+    config = MiniMaxConfig(
+        vocab_size=48,
+        hidden_size=32,
+        intermediate_size=32,
+        num_hidden_layers=3,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=8,
+        max_position_embeddings=64,
+        num_local_experts=1,
+        num_experts_per_tok=1,
+        block_size=4,
+        layer_types=["linear_attention", "full_attention", "linear_attention"],
+        initializer_range=0.2,
+    )
+    MiniMaxForCausalLM(config).save_pretrained(tmp_path)
+    found = verify(tmp_path)
+    assert found.passed, str(found)
+
+
 def test_a_wrong_layer_is_found(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Transformers reads another epsilon than we do: as if we had mistaken a default."""
     write("bert", tmp_path)

@@ -109,17 +109,23 @@ class TransformersSide:
     def continued(self, inputs: Inputs, new_tokens: int) -> Array:
         import torch
 
-        given = {key: _tensor(key, array) for key, array in inputs.items()}
         # `generate` counts from 0 where RoBERTa, called, counts from behind the padding's position.
         embeddings = getattr(self.model.base_model, "embeddings", None)
         count = getattr(embeddings, "create_position_ids_from_input_ids", None)
-        if count is not None:
-            pad = self.model.config.pad_token_id
-            given["position_ids"] = count(given["input_ids"], pad)
         greedy = {"do_sample": False, "num_beams": 1, "eos_token_id": None}
-        with torch.no_grad():
-            written = self.model.generate(**given, max_new_tokens=new_tokens, **greedy)
-        return np.asarray(written.numpy()[:, -new_tokens:], np.int32)
+        written = []
+        # Each by itself: a MiniMax whose first layer keeps no keys counts none there, and so masks
+        # the wrong ones of a text that is padded on the left.
+        for row, seen in zip(inputs["input_ids"], inputs["attention_mask"], strict=True):
+            alone = {"input_ids": row[seen == 1][None], "attention_mask": seen[seen == 1][None]}
+            given = {key: _tensor(key, array) for key, array in alone.items()}
+            if count is not None:
+                pad = self.model.config.pad_token_id
+                given["position_ids"] = count(given["input_ids"], pad)
+            with torch.no_grad():
+                made = self.model.generate(**given, max_new_tokens=new_tokens, **greedy)
+            written.append(made[0, -new_tokens:].numpy())
+        return np.asarray(written, np.int32)
 
 
 def of_transformers(folder: Path) -> TransformersSide:
