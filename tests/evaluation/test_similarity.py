@@ -118,6 +118,7 @@ def test_columns_are_found_by_name_or_by_place(tmp_path: Path) -> None:
         ("a\tb\tc\n", "line 1"),
         ("sentence1\tsentence2\tscore\na\tb\n", "line 2"),
         ("a\tb\t1\nc\td\t1\n", "at least two"),
+        ("a\tb\t1\nc\td\tnan\ne\tf\t2\n", "line 2: score = nan"),
     ],
 )
 def test_a_damaged_file_is_named(tmp_path: Path, content: str, named: str) -> None:

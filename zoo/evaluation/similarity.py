@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -123,6 +124,8 @@ def read_pairs(file: Path) -> tuple[list[str], list[str], np.ndarray[Any, Any]]:
         try:
             one, two, score = (line[place] for place in places)
             scores.append(float(score))
+            if not math.isfinite(scores[-1]):
+                raise ValueError(f"score = {score}")
         except (IndexError, ValueError) as error:
             raise DataError(
                 f"{file}, line {number}: {error}; use sentence1, sentence2 and a number as score, "
