@@ -90,6 +90,13 @@ def test_ids_come_from_an_existing_file_without_its_special_tokens(tmp_path: Pat
     assert (tokenizer.vocab_size, tokenizer.eos_id) == (4, 3)
 
 
+def test_bytes_that_are_no_utf8_are_shown() -> None:
+    tokenizer = train_bpe([TEXT.encode()], vocab_size=280)
+    for encode in (tokenizer.encode, tokenizer.encode_with_ends):
+        with pytest.raises(DataError, match=r"text = b'a\\xff' is not UTF-8.*position 1"):
+            encode(b"a\xff")
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [

@@ -78,7 +78,10 @@ class Tokenizer(Protocol):
         """The id of the first of these special tokens that there is."""
 
     def encode(self, text: bytes) -> np.ndarray:
-        """Token ids, int32 [tokens], of UTF-8 text (any bytes in the byte tokenizer)."""
+        """Token ids, int32 [tokens], of UTF-8 text (any bytes in the byte tokenizer).
+
+        Raises `DataError` on bytes that are none, as the other two do.
+        """
 
     def encode_many(self, texts: Sequence[bytes]) -> list[np.ndarray]:
         """`encode` of each text; in parallel where the tokenizer can."""
@@ -153,7 +156,7 @@ class FileTokenizer:
 
     def encode_many(self, texts: Sequence[bytes]) -> list[np.ndarray]:
         pieces = [list(_pieces(text)) for text in texts]
-        flat = [piece.decode("utf-8") for parts in pieces for piece in parts]
+        flat = [_characters(piece) for parts in pieces for piece in parts]
         encoded = iter(self._inner.encode_batch_fast(flat, add_special_tokens=False))
         return [
             np.asarray([i for _ in parts for i in next(encoded).ids], dtype=np.int32)
@@ -161,7 +164,7 @@ class FileTokenizer:
         ]
 
     def encode_with_ends(self, text: bytes) -> tuple[np.ndarray, np.ndarray]:
-        characters = text.decode("utf-8")
+        characters = _characters(text)
         # The library counts characters.
         ends = np.cumsum([0, *(len(c.encode()) for c in characters)])
         made = self._inner.encode(characters, add_special_tokens=False)
@@ -331,6 +334,15 @@ def _pair_frame(inner: Any) -> PairFrame | None:
     kind = made.type_ids
     kinds = (kind[0], kind[first], kind[ends[0]], kind[second], kind[-1])
     return PairFrame(before, between, after, kinds)
+
+
+def _characters(text: bytes) -> str:
+    try:
+        return text.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"text = {text[:40]!r} is not UTF-8, which this tokenizer reads: {error}"
+        ) from error
 
 
 def _pieces(text: bytes) -> Iterator[bytes]:
