@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from typing import Literal
 
@@ -69,8 +70,11 @@ class Sampling:
             if share is not None and not 0.0 < share <= 1.0:
                 raise ConfigError(f"{field} = {share}: a share lies in (0, 1]")
         penalty = self.repetition_penalty
-        if penalty is not None and not penalty > 0.0:
-            raise ConfigError(f"repetition_penalty = {penalty}: must be above 0")
+        if penalty is not None and not 0.0 < penalty < math.inf:
+            raise ConfigError(f"repetition_penalty = {penalty}: must be above 0, and finite")
+        power = self.length_penalty
+        if power is not None and not math.isfinite(power):
+            raise ConfigError(f"length_penalty = {power}; use a finite number")
         for field in ("top_k", "top_p", "min_p"):
             if getattr(self, field) is not None and temperature == 0.0:
                 raise ConfigError(
