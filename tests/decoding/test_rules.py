@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import json
 import math
+import re
 from typing import Any
 
 import jax
@@ -126,6 +127,28 @@ def test_what_a_checkpoint_asks_for_and_is_not_here_is_refused() -> None:
     with pytest.raises(ConfigError, match="encoder_no_repeat_ngram_size = 3"):
         generate(model, jnp.asarray([PROMPT]))
     generate(model, jnp.asarray([PROMPT]), max_new_tokens=1, sampling=Sampling(defaults=False))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("eos_token_id", "x"),
+        ("eos_token_id", [1, None]),
+        ("repetition_penalty", "big"),
+        ("repetition_penalty", 0.0),
+        ("length_penalty", math.nan),
+        ("no_repeat_ngram_size", 1.5),
+        ("min_length", -1),
+        ("early_stopping", "soon"),
+        ("bad_words_ids", [[3], []]),
+        ("bad_words_ids", [3]),
+        ("suppress_tokens", 5),
+        ("pad_token_id", [0]),
+    ],
+)
+def test_a_value_of_a_checkpoint_that_is_none_is_named(name: str, value: Any) -> None:
+    with pytest.raises(ConfigError, match=re.escape(f"{name} = {value!r}; use ")):
+        generate(said(tiny(), **{name: value}), jnp.asarray([PROMPT]), max_new_tokens=1)
 
 
 @pytest.mark.parametrize(

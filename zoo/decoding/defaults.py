@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from zoo.decoding.sampling import Sampling, check_ids
@@ -42,6 +43,47 @@ _UNSUPPORTED: dict[str, tuple[Any, ...]] = {
 _KNOWN = (*_FIELDS, *_UNSUPPORTED, "eos_token_id", "min_length", "decoder_start_token_id")
 
 
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_ids(value: Any) -> bool:
+    return isinstance(value, list) and all(map(_is_whole, value))
+
+
+def _is_number(value: Any) -> bool:
+    return _is_whole(value) or (isinstance(value, float) and math.isfinite(value))
+
+
+_Kind = tuple[Callable[[Any], bool], str]  # what a value must be, and that in words
+_NUMBER: _Kind = (_is_number, "a finite number")
+_POSITIVE: _Kind = (lambda value: _is_number(value) and value > 0, "a finite number above 0")
+_COUNT: _Kind = (lambda value: _is_whole(value) and value >= 0, "a whole number of 0 or more")
+_ID: _Kind = (_is_whole, "a token id")
+_IDS: _Kind = (_is_ids, "a list of token ids")
+_ID_OR_IDS: _Kind = (lambda value: _is_whole(value) or _is_ids(value), "a token id or a list")
+_WORDS: _Kind = (
+    lambda value: isinstance(value, list) and all(word and _is_ids(word) for word in value),
+    "a list of lists of token ids, none of them empty",
+)
+_KINDS: dict[str, _Kind] = {
+    "repetition_penalty": _POSITIVE,
+    "length_penalty": _NUMBER,
+    "no_repeat_ngram_size": _COUNT,
+    "min_new_tokens": _COUNT,
+    "min_length": _COUNT,
+    "early_stopping": (lambda value: value in (True, False, "never"), "true, false or 'never'"),
+    "forced_bos_token_id": _ID,
+    "forced_eos_token_id": _ID_OR_IDS,
+    "bad_words_ids": _WORDS,
+    "suppress_tokens": _IDS,
+    "begin_suppress_tokens": _IDS,
+    "pad_token_id": _ID,
+    "eos_token_id": _ID_OR_IDS,
+    "decoder_start_token_id": _ID,
+}
+
+
 def kept(settings: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
     """Of a `generation_config.json`, or a `config.json` without one beside it, what is read here,
     as a model holds it."""
@@ -61,7 +103,8 @@ def with_defaults(
         begin: tokens of the prompt, or of the start token.
 
     Raises:
-        ConfigError: when the checkpoint asks for what is not supported.
+        ConfigError: when the checkpoint asks for what is not supported, or holds a value that is
+            none.
     """
     if not sampling.defaults:
         return sampling, ()
@@ -95,7 +138,14 @@ def start_token(sampling: Sampling, model: Transformer) -> int:
 
 
 def _said(model: Transformer) -> dict[str, Any]:
-    return {name: json.loads(value) for name, value in model.generation}
+    said = {name: json.loads(value) for name, value in model.generation}
+    for name, (is_one, words) in _KINDS.items():
+        if name in said and not is_one(said[name]):
+            raise ConfigError(
+                f"the checkpoint's generation settings have {name} = {said[name]!r}; use {words}, "
+                "or Sampling(defaults=False) to generate without them"
+            )
+    return said
 
 
 def _as_ours(field: str, value: Any, rows: int) -> Any:
