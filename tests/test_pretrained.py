@@ -15,6 +15,7 @@ import pytest
 import zoo
 from tests.training.conftest import TINY, with_values, write_text
 from zoo.checkpoints import Checkpoints
+from zoo.compare.config import CompareConfig
 from zoo.errors import CheckpointError, ConfigError
 from zoo.layers import weight
 from zoo.training.config import TrainConfig
@@ -175,3 +176,21 @@ def test_workdir_without_a_checkpoint_is_refused(workdir: Path) -> None:
         shutil.rmtree(folder)
     with pytest.raises(CheckpointError, match="no sound checkpoint"):
         zoo.load_pretrained(workdir)
+
+
+def test_a_tilde_is_the_home_folder_wherever_a_folder_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    model = zoo.create_model("decoder-tiny", num_layers=1, d_model=16)
+    zoo.save_pretrained(model, "~/kept")
+    assert np.array_equal(logits(zoo.load_pretrained("~/kept")), logits(model))
+    assert zoo.export("~/kept", "~/again").folder == tmp_path / "again"
+    assert TrainConfig(workdir="~/run").workdir == str(tmp_path / "run")
+    assert CompareConfig(ledger="~/runs.jsonl").ledger == str(tmp_path / "runs.jsonl")
+    assert not (tmp_path / "~").exists()
+    with pytest.raises(CheckpointError, match="~/gone: no such folder"):
+        zoo.load_pretrained("~/gone")
+    with pytest.raises(CheckpointError, match="'': no such folder"):
+        zoo.load_pretrained("")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -102,6 +103,11 @@ class CompareConfig:
     """The training run that all are made from; its workdir is the comparison's."""
     tasks: Mapping[str, TrainConfig] = dataclasses.field(default_factory=dict)
     """More than one task: a label and a run for each, instead of `run`."""
+
+    def __post_init__(self) -> None:
+        # As a run's workdir; anything but text is refused with the other fields.
+        if isinstance(self.ledger, str):
+            object.__setattr__(self, "ledger", os.path.expanduser(self.ledger))
 
     def validate(self) -> None:
         """Raise ConfigError for what no data could make right."""

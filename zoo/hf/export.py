@@ -101,7 +101,7 @@ def write(
         files: more of them by name, before what came along with the model.
     """
     # Whole and without links: `.` has no parent to write in beside it.
-    target = Path(folder).resolve()
+    target = Path(folder).expanduser().resolve()
     if target.exists() and not _replaceable(target):
         raise CheckpointError(
             f"{target} holds something else than a checkpoint; use a new or an empty folder"

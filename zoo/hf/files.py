@@ -45,15 +45,16 @@ def locate(source: str | Path) -> Path:
         CheckpointError: when there is no such folder or repo.
     """
     text = str(source)
-    if Path(text).is_dir():
-        return Path(text)
+    folder = Path(text).expanduser()
+    if text and folder.is_dir():
+        return folder
     if "://" in text:
         return _from_url(text)
     if text.count("/") == 1 and not text.startswith((".", "/", "~")):
         return _from_hub(text)
     raise CheckpointError(
-        f"{text}: no such folder; use a folder, a file://, gs:// or s3:// URL, or a repo id "
-        "such as 'owner/name'"
+        f"{text or repr(text)}: no such folder; use a folder, a file://, gs:// or s3:// URL, or a "
+        "repo id such as 'owner/name'"
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import importlib.util
+import os
 import re
 import traceback
 from collections.abc import Collection, Iterator, Mapping
@@ -75,6 +76,11 @@ class TrainConfig:
     optim: OptimConfig = dataclasses.field(default_factory=OptimConfig)
     checkpoint: CheckpointConfig = dataclasses.field(default_factory=CheckpointConfig)
     mesh: MeshConfig = dataclasses.field(default_factory=MeshConfig)
+
+    def __post_init__(self) -> None:
+        # A shell leaves the ~ of `--workdir=~/a` as it is. What is no text is refused later.
+        if isinstance(self.workdir, str):
+            object.__setattr__(self, "workdir", os.path.expanduser(self.workdir))
 
     def validate(self) -> None:
         """Raise ConfigError, VariantError or DataError for what no text could make right."""
@@ -267,7 +273,7 @@ def run_config_file(path: str | Path, kind: type[T]) -> T:
     Raises:
         ConfigError: as `load_config`.
     """
-    file = Path(path)
+    file = Path(path).expanduser()
     if not file.is_file():
         raise ConfigError(f"config {file}: no such file{_near_files(file)}")
     spec = importlib.util.spec_from_file_location("zoo_user_config", file)

@@ -73,7 +73,7 @@ def export(source: str | Path, folder: str | Path, *, family: str | None = None)
         CheckpointError: when there is nothing to load, the family cannot express the model, or the
             folder cannot be written.
     """
-    local, target = locate(source), Path(folder)
+    local, target = locate(source), Path(folder).expanduser()
     model = load_pretrained(local)
     translation = translate(model, family)
     run = summary = None

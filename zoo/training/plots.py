@@ -307,7 +307,7 @@ def save(figure: Figure, path: Path | str) -> Path:
 
 def check_picture(path: Path | str) -> Path:
     """The path, whose suffix must be that of a kind of picture; `ConfigError` otherwise."""
-    path = Path(path)
+    path = Path(path).expanduser()
     if path.suffix not in PICTURES:
         raise ConfigError(f"{path}: the name of a picture ends in {choices(PICTURES)}")
     return path
