@@ -187,6 +187,11 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
     ("xglm", {"add_cross_attention": True}, "add_cross_attention = True"),
     ("bert-generation", {"add_cross_attention": True}, "add_cross_attention = True"),
     ("bert-generation", {"type_vocab_size": 2}, "type_vocab_size = 2 is not known here"),
+    # Of the model's first release, whose file says everything in other words; and what would turn
+    # at other angles the longer a text is.
+    ("nomic_bert", {"n_embd": 768}, "n_embd = 768 is not known here"),
+    ("nomic_bert", {"rope_scaling": {"rope_type": "dynamic", "factor": 2.0}}, "'dynamic'"),
+    ("nomic_bert", {"is_decoder": True}, "is_decoder = True is not known here"),
 ]
 
 

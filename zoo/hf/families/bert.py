@@ -71,12 +71,19 @@ def keys(*, kinds: bool = True, **defaults: Any) -> tuple[Entry, ...]:
 
 
 CAUSAL = Key("is_decoder", "architecture", False, {False: "encoder", True: "decoder"})
-_LM_HEAD = {
+LM_HEAD = {
     **linear("head/dense", "cls.predictions.transform.dense"),
     **norm("head/norm", "cls.predictions.transform.LayerNorm"),
     **linear("head/vocabulary", "cls.predictions.decoder"),
     **tensor("head/vocabulary/bias", "cls.predictions.bias"),
 }
+TIED = {
+    "cls.predictions.decoder.weight": "embeddings.word_embeddings.weight",
+    "cls.predictions.decoder.bias": "cls.predictions.bias",
+}
+OWN_BIAS = Where(
+    "tie_embeddings", False, tensor("head/vocabulary/bias", "cls.predictions.decoder.bias")
+)
 
 
 # The norms in front of the branches, and one at the end, but none on the embedding.
@@ -130,8 +137,8 @@ def _family(
         prefix=f"{trunk}.",
         weights={**weights, **linear("pooler/dense", "pooler.dense")},
         heads={
-            "masked_lm": _LM_HEAD,
-            "language_model": _LM_HEAD,
+            "masked_lm": LM_HEAD,
+            "language_model": LM_HEAD,
             "sequence_classification": linear("head/linear", "classifier"),
             "token_classification": linear("head/linear", "classifier"),
             "span": linear("head/linear", "qa_outputs"),
@@ -142,17 +149,8 @@ def _family(
         },
         by_tensor=(ByTensor("none", "pooler.dense.weight", "pooler", "tanh", None),),
         ignored=("embeddings.position_ids",),
-        tied={
-            "cls.predictions.decoder.weight": "embeddings.word_embeddings.weight",
-            "cls.predictions.decoder.bias": "cls.predictions.bias",
-        },
-        where=(
-            Where(
-                "tie_embeddings",
-                False,
-                tensor("head/vocabulary/bias", "cls.predictions.decoder.bias"),
-            ),
-        ),
+        tied=TIED,
+        where=(OWN_BIAS,),
         renamed=(("LayerNorm.gamma", "LayerNorm.weight"), ("LayerNorm.beta", "LayerNorm.bias")),
     )
 

@@ -1,0 +1,31 @@
+"""BERT's kin with rotary positions."""
+
+from __future__ import annotations
+
+from tests.hf.cases import Case
+from tests.hf.cases.bert import SIZES
+
+YARN = {
+    "rope_type": "yarn",
+    "rope_theta": 30.0,
+    "factor": 4.0,
+    "original_max_position_embeddings": 6,
+}
+CASES = {
+    "nomic_bert": Case("NomicBertModel", {**SIZES, "layer_norm_eps": 1e-3}),
+    "nomic_bert_masked_lm": Case(
+        "NomicBertForMaskedLM",
+        {
+            **SIZES,
+            "head_dim": 6,
+            "hidden_act": "gelu_new",
+            "rope_parameters": {"rope_type": "default", "rope_theta": 30.0},
+        },
+    ),
+    "nomic_bert_untied": Case(
+        "NomicBertForMaskedLM",
+        {**SIZES, "tie_word_embeddings": False, "type_vocab_size": 3, "rope_parameters": YARN},
+    ),
+    "nomic_bert_sequence": Case("NomicBertForSequenceClassification", {**SIZES, "num_labels": 3}),
+    "nomic_bert_token": Case("NomicBertForTokenClassification", {**SIZES, "num_labels": 3}),
+}
