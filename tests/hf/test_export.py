@@ -203,3 +203,12 @@ def test_a_file_of_flax_is_the_same_model(name: str, tmp_path: Path) -> None:
     (tmp_path / "flax" / "model.safetensors").unlink()
     one, two = (zoo.load_pretrained(tmp_path / each) for each in ("torch", "flax"))
     jax.tree.map(np.testing.assert_array_equal, weight.split(one)[0], weight.split(two)[0])
+
+
+def test_a_model_whose_tokens_have_no_kinds_is_no_bert(tmp_path: Path) -> None:
+    # transformers refuses a BERT whose config.json says that it has none.
+    model = noised("post_norm", "encoder", embedding_scale=False, embedding_norm=True)
+    assert model.config.type_vocab_size is None
+    with pytest.raises(CheckpointError, match="bert cannot express this model: type_vocab_size"):
+        zoo.save_pretrained(model, tmp_path / "a", family="bert")
+    assert zoo.save_pretrained(model, tmp_path / "a") != "bert"

@@ -25,6 +25,7 @@ class Key:
         default: what a missing key means there.
         values: their value -> ours, one to one when read from the back; the first of several that
             mean the same is written. None: the values are the same.
+        needed: whether theirs has no model without it, which ours says as None.
     """
 
     name: str
@@ -32,12 +33,15 @@ class Key:
     default: Any = REQUIRED
     values: Mapping[Any, Any] | None = None
     also: tuple[str, ...] = ()
+    needed: bool = False
 
     def defaults(self) -> Settings:
         return {self.name: self.default}
 
     def read(self, theirs: Settings) -> Settings:
         value = theirs[self.name]
+        if self.needed and value is None:
+            raise refused(self.name, value, ["a number"])
         if self.values is not None:
             if not isinstance(value, str | int | float | None) or value not in self.values:
                 raise refused(self.name, value, self.values)
@@ -46,6 +50,8 @@ class Key:
 
     def write(self, ours: Settings) -> Settings:
         value = ours[self.field]
+        if self.needed and value is None:
+            raise CannotExpress(f"{self.field} = None: {self.name} is a number")
         if self.values is None:
             return {self.name: value}
         for their, own in self.values.items():

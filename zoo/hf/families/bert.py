@@ -48,7 +48,7 @@ KEYS = (
     Key("hidden_act", "activation", "gelu", ACTIVATIONS),
     Key("hidden_dropout_prob", "dropout", 0.1, also=("embedding_dropout",)),
     Key("attention_probs_dropout_prob", "attention_dropout", 0.1),
-    Key("type_vocab_size", "type_vocab_size", 2),
+    Key("type_vocab_size", "type_vocab_size", 2, needed=True),
     Key("layer_norm_eps", "norm_eps", 1e-12),
     Key("tie_word_embeddings", "tie_embeddings", True),
     Fixed("position_embedding_type", "absolute"),
