@@ -156,6 +156,8 @@ RELEASED: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
         {"directionality": "bidi", "is_decoder": True, "position_embedding_type": "absolute"},
         {"architecture": "decoder", "variant": "post_norm", "type_vocab_size": None},
     ),
+    # The English model, whose tokens have no kinds.
+    ("gte", {"type_vocab_size": 0}, {"type_vocab_size": None, "rotary_theta": 160000.0}),
 ]
 # (family, what is said, the message)
 REFUSED: list[tuple[str, dict[str, Any], str]] = [
@@ -192,6 +194,9 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
     ("nomic_bert", {"n_embd": 768}, "n_embd = 768 is not known here"),
     ("nomic_bert", {"rope_scaling": {"rope_type": "dynamic", "factor": 2.0}}, "'dynamic'"),
     ("nomic_bert", {"is_decoder": True}, "is_decoder = True is not known here"),
+    ("nomic_bert", {"type_vocab_size": None}, "type_vocab_size = None is not supported"),
+    ("gte", {"rope_scaling": {"type": "ntk", "factor": 2.0}}, "'ntk'"),
+    ("gte", {"num_key_value_heads": 2}, "num_key_value_heads = 2 is not known here"),
 ]
 
 

@@ -38,17 +38,24 @@ def test_the_two_gelus_are_told_apart() -> None:
 
 
 @pytest.mark.parametrize("gated", [False, True])
-@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize(("into", "out"), [(None, False), (None, True), (False, True)])
 @pytest.mark.parametrize("inner_norm", [None, NormSpec("layer_norm", eps=1e-3)])
-def test_mlp_is_its_closed_form(gated: bool, bias: bool, inner_norm: NormSpec | None) -> None:
-    mlp = MLP(6, 10, activation="relu", gated=gated, bias=bias, inner_norm=inner_norm)
+def test_mlp_is_its_closed_form(
+    gated: bool, into: bool | None, out: bool, inner_norm: NormSpec | None
+) -> None:
+    mlp = MLP(
+        6, 10, activation="relu", gated=gated, bias=out, input_bias=into, inner_norm=inner_norm
+    )
     shapes, weights = weight.split(mlp)
+    biased = {"w1": out if into is None else into, "w2": out}
+    biased |= {"gate": biased["w1"]} if gated else {}
+    assert {name: "bias" in weights[name] for name in biased} == biased
     rng = np.random.default_rng(0)
     p = jax.tree.map(lambda a: rng.normal(size=a.shape), shapes)
     x = rng.normal(size=(2, 3, 6))
 
     def linear(name: str, y: np.ndarray) -> np.ndarray:
-        return y @ p[name]["kernel"] + (p[name]["bias"] if bias else 0.0)
+        return y @ p[name]["kernel"] + (p[name]["bias"] if biased[name] else 0.0)
 
     hidden = linear("w1", x)
     gate = linear("gate", x) if gated else hidden
@@ -61,6 +68,6 @@ def test_mlp_is_its_closed_form(gated: bool, bias: bool, inner_norm: NormSpec | 
     np.testing.assert_allclose(
         bound(jnp.asarray(x, jnp.float32)), linear("w2", hidden), rtol=1e-4, atol=1e-4
     )
-    into = {"w1", "gate"} if gated else {"w1"}
-    assert {weights[name]["kernel"].role for name in into} == {"w1"}
+    reading = {"w1", "gate"} if gated else {"w1"}
+    assert {weights[name]["kernel"].role for name in reading} == {"w1"}
     assert weights["w2"]["kernel"].role == "w2"

@@ -46,6 +46,15 @@ CASES: dict[str, dict[str, Any]] = {
         "window": 2,
         "window_pattern": "LG",
     },
+    "gte": {
+        "architecture": "encoder",
+        "embedding_norm": True,
+        "embedding_scale": False,
+        "positions": "rotary",
+        "gated": True,
+        "mlp_input_bias": False,
+        "tie_embeddings": True,
+    },
     "original": {
         "architecture": "encoder_decoder",
         "num_encoder_layers": 3,

@@ -90,6 +90,10 @@ IMPOSSIBLE: list[tuple[dict[str, Any], str]] = [
     ({"architecture": "vision", "relative_buckets": 32}, "relative_buckets = 32 with"),
     ({"relative_per_layer": True}, "relative_per_layer = True without relative_buckets"),
     ({"logit_scale": 0.0}, "logit_scale = 0.0: must be above 0"),
+    (
+        {"num_experts": 4, "gated": True, "bias": False, "mlp_input_bias": True},
+        "num_experts = 4: experts are gated and have no biases",
+    ),
     ({"share_embeddings": True}, "share_embeddings = True: 'decoder' has one table"),
     ({"norm_target_tokens": True}, "norm_target_tokens = True: 'decoder' has no target"),
     (

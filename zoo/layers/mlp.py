@@ -48,21 +48,23 @@ class MLP(nnx.Module):
         gated: bool,
         bias: bool,
         inner_norm: NormSpec | None,
+        input_bias: bool | None = None,
         hidden_scale: Scale | None = None,
         scalar_biases: bool = False,
     ) -> None:
         """Make the weights.
 
         Args:
+            input_bias: of `w1` and `gate`, where `w2` has another; None: `bias`.
             hidden_scale: learned vectors on what enters the activation and the product with it;
                 its factor applies to what enters the activation alone (nGPT, 2410.01131).
             scalar_biases: a learned scalar before each operation (Fixup, 1901.09321).
         """
         self.activation: Activation = activation
-        into = ("embed", "mlp")
-        self.w1 = Linear(d_model, d_ff, role="w1", axes=into, bias=bias)
+        into, own = ("embed", "mlp"), bias if input_bias is None else input_bias
+        self.w1 = Linear(d_model, d_ff, role="w1", axes=into, bias=own)
         if gated:
-            self.gate = Linear(d_model, d_ff, role="w1", axes=into, bias=bias)
+            self.gate = Linear(d_model, d_ff, role="w1", axes=into, bias=own)
         if hidden_scale is not None:
             self.hidden_scale = LearnedScale("hidden_scale", (d_ff,), hidden_scale)
             if gated:

@@ -142,6 +142,7 @@ def _mlp(site: Site, config: ModelConfig) -> MLP | Experts:
         activation=config.activation,
         gated=config.gated,
         bias=config.bias if config.mlp_bias is None else config.mlp_bias,
+        input_bias=config.mlp_input_bias,
         inner_norm=_inner_norm(site, config),
         hidden_scale=_scale(site.hidden_scale),
         scalar_biases=site.scalar_biases,

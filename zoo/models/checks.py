@@ -263,10 +263,11 @@ def _check_mixtures(config: ModelConfig) -> None:
             f"experts_per_token = {config.experts_per_token} of num_experts = "
             f"{config.num_experts}; use 1 to {config.num_experts}"
         )
-    if not config.gated or (config.bias if config.mlp_bias is None else config.mlp_bias):
+    biased = config.bias if config.mlp_bias is None else config.mlp_bias
+    if not config.gated or biased or config.mlp_input_bias:
         raise ConfigError(
             f"num_experts = {config.num_experts}: experts are gated and have no biases; set gated "
-            "= True and mlp_bias = False"
+            "= True, mlp_bias = False and mlp_input_bias = False"
         )
 
 

@@ -209,6 +209,9 @@ class ModelConfig:
     (qvo), on the output matrix, or none; default: bias."""
     mlp_bias: bool | None = None
     """Biases in the MLP; default: bias."""
+    mlp_input_bias: bool | None = None
+    """Biases on the matrices that the MLP reads its input with, its gate's too, where the one that
+    it writes with differs (GTE, 2407.19669); default: mlp_bias."""
     head_bias: bool = False
     """A bias on the logits of a language model."""
     head_transform: bool = False

@@ -66,6 +66,7 @@ def resolve(config: ModelConfig, placement: Placement | None = None) -> ModelCon
     depth = max(config.depth("encoder"), config.depth("decoder"))
     attention_bias = config.attention_bias or ("all" if config.bias else "none")
     mlp_bias = config.bias if config.mlp_bias is None else config.mlp_bias
+    input_bias = mlp_bias if config.mlp_input_bias is None else config.mlp_input_bias
     return dataclasses.replace(
         config,
         variant=name,
@@ -78,7 +79,8 @@ def resolve(config: ModelConfig, placement: Placement | None = None) -> ModelCon
         rotary_scaling=write_scaling(read_scaling(config.rotary_scaling)),
         attention_bias=attention_bias,
         mlp_bias=mlp_bias,
-        bias=mlp_bias or attention_bias != "none",
+        mlp_input_bias=input_bias,
+        bias=mlp_bias or input_bias or attention_bias != "none",
         head=config.head or HEADS[config.architecture][0],
         head_activation=config.head_activation or config.activation,
         stage_heads=config.heads_of_stages() if config.stage_layers else None,

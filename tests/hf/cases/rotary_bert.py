@@ -28,4 +28,19 @@ CASES = {
     ),
     "nomic_bert_sequence": Case("NomicBertForSequenceClassification", {**SIZES, "num_labels": 3}),
     "nomic_bert_token": Case("NomicBertForTokenClassification", {**SIZES, "num_labels": 3}),
+    "gte": Case("GteModel", {**SIZES, "layer_norm_eps": 1e-3, "type_vocab_size": 2}),
+    "gte_masked_lm": Case(
+        "GteForMaskedLM",
+        {
+            **SIZES,
+            "head_dim": 6,
+            "hidden_act": "relu",
+            "type_vocab_size": 0,
+            "rope_parameters": {"rope_type": "default", "rope_theta": 30.0},
+        },
+    ),
+    "gte_untied": Case(
+        "GteForMaskedLM", {**SIZES, "tie_word_embeddings": False, "rope_parameters": YARN}
+    ),
+    "gte_sequence": Case("GteForSequenceClassification", {**SIZES, "num_labels": 3}),
 }

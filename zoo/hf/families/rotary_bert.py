@@ -1,4 +1,5 @@
-"""BERT's kin with rotary positions, post-norm as it is: Nomic BERT (2402.01613)."""
+"""BERT's kin with rotary positions, post-norm as it is: Nomic BERT (2402.01613) and GTE
+(2407.19669)."""
 
 from __future__ import annotations
 
@@ -7,56 +8,107 @@ from typing import Any
 from zoo.hf.families.bert import FIELDS as BERT
 from zoo.hf.families.bert import LM_HEAD, OWN_BIAS, TIED, keys
 from zoo.hf.family import ByTensor, Family
-from zoo.hf.keys import Entry, Key
+from zoo.hf.keys import Entry, Key, Rule, Settings
 from zoo.hf.rotary import rotary
-from zoo.hf.weights import linear, norm, tensor
+from zoo.hf.weights import Map, linear, norm, tensor
+from zoo.hf.windows import whole
+from zoo.models.config import Head
 
-_LAYER = "encoder.layers.{}"
 
-_FIELDS = BERT | {"architecture": "encoder", "positions": "rotary"}
+def _attention(fused: str, out: str) -> Map:
+    """Queries, keys and values side by side, and the output matrix."""
+    return {
+        **linear("self_attention/branch/q", fused, part=0),
+        **linear("self_attention/branch/k", fused, part=1),
+        **linear("self_attention/branch/v", fused, part=2),
+        **linear("self_attention/branch/o", out),
+    }
+
+
 # The files keep the names of the models' first releases, from whose matrices transformers cuts its
 # own when it reads them.
+_LAYER, _GTE_LAYER = "encoder.layers.{}", "encoder.layer.{}"
 _NOMIC = {
-    **tensor("embedding/tokens", "embeddings.word_embeddings.weight"),
-    **tensor("embedding/types", "embeddings.token_type_embeddings.weight"),
     **norm("embedding_norm", "emb_ln"),
-    **linear("self_attention/branch/q", f"{_LAYER}.attn.Wqkv", part=0),
-    **linear("self_attention/branch/k", f"{_LAYER}.attn.Wqkv", part=1),
-    **linear("self_attention/branch/v", f"{_LAYER}.attn.Wqkv", part=2),
-    **linear("self_attention/branch/o", f"{_LAYER}.attn.out_proj"),
+    **_attention(f"{_LAYER}.attn.Wqkv", f"{_LAYER}.attn.out_proj"),
     **norm("self_attention/residual/norm_out", f"{_LAYER}.norm1"),
     **linear("mlp/branch/w1", f"{_LAYER}.mlp.fc11"),
     **linear("mlp/branch/gate", f"{_LAYER}.mlp.fc12"),
     **linear("mlp/branch/w2", f"{_LAYER}.mlp.fc2"),
     **norm("mlp/residual/norm_out", f"{_LAYER}.norm2"),
 }
+_GTE = {
+    **norm("embedding_norm", "embeddings.LayerNorm"),
+    **_attention(f"{_GTE_LAYER}.attention.qkv_proj", f"{_GTE_LAYER}.attention.o_proj"),
+    **norm("self_attention/residual/norm_out", f"{_GTE_LAYER}.attn_ln"),
+    **linear("mlp/branch/w1", f"{_GTE_LAYER}.mlp.up_gate_proj", part=0),
+    **linear("mlp/branch/gate", f"{_GTE_LAYER}.mlp.up_gate_proj", part=1),
+    **linear("mlp/branch/w2", f"{_GTE_LAYER}.mlp.down_proj"),
+    **norm("mlp/residual/norm_out", f"{_GTE_LAYER}.mlp_ln"),
+}
 
 
-def _keys(*, theta: float, longest: int, **defaults: Any) -> tuple[Entry, ...]:
-    """BERT's keys without those of its table of positions and of its decoder.
+def _keys(*, theta: float, longest: int, **own: Any) -> tuple[Entry, ...]:
+    """BERT's keys without those of its table of positions and of what it has as a decoder.
 
     Args:
         theta, longest: what a missing `rope_theta` or `max_position_embeddings` means.
-        defaults: the same of others, where it is not as in BERT.
+        own: arguments of BERT's `keys`.
     """
     return (
-        *(key for key in keys(**defaults) if isinstance(key, Key)),
+        *(key for key in keys(**own) if isinstance(key, Key)),
         Key("head_dim", "head_dim", None),
         Key("max_position_embeddings", "max_length", longest),
         rotary(theta=theta),
     )
 
 
-FAMILIES = (
-    Family(
-        name="nomic_bert",
+# Tokens have no kinds where there are 0 of them.
+_KINDS = Rule(
+    {"type_vocab_size": 1},
+    lambda theirs: {"type_vocab_size": whole(theirs, "type_vocab_size", 0) or None},
+    lambda ours: {"type_vocab_size": ours["type_vocab_size"] or 0},
+)
+
+
+def _family(
+    name: str, models: str, *, fields: Settings, weights: Map, masked_lm: Map, **own: Any
+) -> Family:
+    """One `model_type`, whose classes begin with `models`."""
+    return Family(
+        name=name,
         classes={
-            "NomicBertModel": "none",
-            "NomicBertForMaskedLM": "masked_lm",
-            "NomicBertForSequenceClassification": "sequence_classification",
-            "NomicBertForTokenClassification": "token_classification",
+            f"{models}Model": "none",
+            f"{models}ForMaskedLM": "masked_lm",
+            f"{models}ForSequenceClassification": "sequence_classification",
+            f"{models}ForTokenClassification": "token_classification",
         },
-        fields=_FIELDS | {"gated": True, "bias": False},
+        fields=BERT | {"architecture": "encoder", "positions": "rotary"} | fields,
+        ignored_keys=("classifier_dropout",),
+        prefix=f"{name}.",
+        weights={
+            **tensor("embedding/tokens", "embeddings.word_embeddings.weight"),
+            **tensor("embedding/types", "embeddings.token_type_embeddings.weight"),
+            **weights,
+            **linear("pooler/dense", "pooler.dense"),
+        },
+        heads={
+            "masked_lm": masked_lm,
+            "sequence_classification": linear("head/linear", "classifier"),
+            "token_classification": linear("head/linear", "classifier"),
+        },
+        by_tensor=(ByTensor("none", "pooler.dense.weight", "pooler", "tanh", None),),
+        **own,
+    )
+
+
+_POOLED: dict[Head, Settings] = {"sequence_classification": {"pooler": "tanh"}}
+
+FAMILIES = (
+    _family(
+        "nomic_bert",
+        "NomicBert",
+        fields={"gated": True, "bias": False},
         keys=_keys(
             theta=1000.0,
             longest=2048,
@@ -65,17 +117,34 @@ FAMILIES = (
             hidden_dropout_prob=0.0,
             attention_probs_dropout_prob=0.0,
         ),
-        ignored_keys=("classifier_dropout",),
-        prefix="nomic_bert.",
-        weights={**_NOMIC, **linear("pooler/dense", "pooler.dense")},
-        heads={
-            "masked_lm": {**LM_HEAD, **norm("head/norm", "cls.predictions.transform.layer_norm")},
-            "sequence_classification": linear("head/linear", "classifier"),
-            "token_classification": linear("head/linear", "classifier"),
-        },
-        head_fields={"sequence_classification": {"pooler": "tanh"}},
-        by_tensor=(ByTensor("none", "pooler.dense.weight", "pooler", "tanh", None),),
+        weights=_NOMIC,
+        masked_lm={**LM_HEAD, **norm("head/norm", "cls.predictions.transform.layer_norm")},
+        head_fields=_POOLED,
         tied=TIED,
         where=(OWN_BIAS,),
+    ),
+    _family(
+        "gte",
+        "Gte",
+        # In training theirs drops out what comes through the gate too.
+        fields={"gated": True, "mlp_input_bias": False},
+        keys=(
+            *_keys(
+                theta=160000.0,
+                longest=8192,
+                kinds=False,
+                vocab_size=250048,
+                attention_probs_dropout_prob=0.0,
+            ),
+            _KINDS,
+        ),
+        weights=_GTE,
+        masked_lm={
+            **linear("head/dense", "lm_head.dense"),
+            **norm("head/norm", "lm_head.norm"),
+            **linear("head/vocabulary", "lm_head.decoder"),
+        },
+        head_fields=_POOLED | {"masked_lm": {"head_activation": "gelu"}},
+        tied={"lm_head.decoder.weight": "embeddings.word_embeddings.weight"},
     ),
 )
