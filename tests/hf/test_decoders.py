@@ -197,6 +197,8 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
     ("nomic_bert", {"type_vocab_size": None}, "type_vocab_size = None is not supported"),
     ("gte", {"rope_scaling": {"type": "ntk", "factor": 2.0}}, "'ntk'"),
     ("gte", {"num_key_value_heads": 2}, "num_key_value_heads = 2 is not known here"),
+    # Of its first release, which has its adapters among the weights.
+    ("jina_embeddings_v3", {"lora_rank": 4}, "lora_rank = 4 is not known here"),
 ]
 
 

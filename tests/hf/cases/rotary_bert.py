@@ -43,4 +43,24 @@ CASES = {
         "GteForMaskedLM", {**SIZES, "tie_word_embeddings": False, "rope_parameters": YARN}
     ),
     "gte_sequence": Case("GteForSequenceClassification", {**SIZES, "num_labels": 3}),
+    "jina_embeddings_v3": Case(
+        "JinaEmbeddingsV3Model", {**SIZES, "layer_norm_eps": 1e-3, "type_vocab_size": 2}
+    ),
+    "jina_embeddings_v3_masked_lm": Case(
+        "JinaEmbeddingsV3ForMaskedLM",
+        {
+            **SIZES,
+            "head_dim": 6,
+            "hidden_act": "relu",
+            "rope_parameters": {"rope_type": "default", "rope_theta": 30.0},
+        },
+    ),
+    "jina_embeddings_v3_untied": Case(
+        "JinaEmbeddingsV3ForMaskedLM",
+        {**SIZES, "tie_word_embeddings": False, "rope_parameters": YARN},
+    ),
+    "jina_embeddings_v3_sequence": Case(
+        "JinaEmbeddingsV3ForSequenceClassification", {**SIZES, "num_labels": 3}
+    ),
+    "jina_embeddings_v3_span": Case("JinaEmbeddingsV3ForQuestionAnswering", SIZES),
 }

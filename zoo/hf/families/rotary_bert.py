@@ -1,12 +1,12 @@
-"""BERT's kin with rotary positions, post-norm as it is: Nomic BERT (2402.01613) and GTE
-(2407.19669)."""
+"""BERT's kin with rotary positions, post-norm as it is: Nomic BERT (2402.01613), GTE (2407.19669)
+and Jina embeddings 3 (2409.10173), without that one's adapters, which lie in files of their own."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
-from zoo.hf.families.bert import FIELDS as BERT
-from zoo.hf.families.bert import LM_HEAD, OWN_BIAS, TIED, keys
+from zoo.hf.families import bert, roberta
 from zoo.hf.family import ByTensor, Family
 from zoo.hf.keys import Entry, Key, Rule, Settings
 from zoo.hf.rotary import rotary
@@ -37,6 +37,14 @@ _NOMIC = {
     **linear("mlp/branch/w2", f"{_LAYER}.mlp.fc2"),
     **norm("mlp/residual/norm_out", f"{_LAYER}.norm2"),
 }
+_JINA = {
+    **norm("embedding_norm", "emb_ln"),
+    **_attention(f"{_LAYER}.mixer.Wqkv", f"{_LAYER}.mixer.out_proj"),
+    **norm("self_attention/residual/norm_out", f"{_LAYER}.norm1"),
+    **linear("mlp/branch/w1", f"{_LAYER}.mlp.fc1"),
+    **linear("mlp/branch/w2", f"{_LAYER}.mlp.fc2"),
+    **norm("mlp/residual/norm_out", f"{_LAYER}.norm2"),
+}
 _GTE = {
     **norm("embedding_norm", "embeddings.LayerNorm"),
     **_attention(f"{_GTE_LAYER}.attention.qkv_proj", f"{_GTE_LAYER}.attention.o_proj"),
@@ -56,7 +64,7 @@ def _keys(*, theta: float, longest: int, **own: Any) -> tuple[Entry, ...]:
         own: arguments of BERT's `keys`.
     """
     return (
-        *(key for key in keys(**own) if isinstance(key, Key)),
+        *(key for key in bert.keys(**own) if isinstance(key, Key)),
         Key("head_dim", "head_dim", None),
         Key("max_position_embeddings", "max_length", longest),
         rotary(theta=theta),
@@ -69,12 +77,20 @@ _KINDS = Rule(
     lambda theirs: {"type_vocab_size": whole(theirs, "type_vocab_size", 0) or None},
     lambda ours: {"type_vocab_size": ours["type_vocab_size"] or 0},
 )
+_CLASSIFIER = linear("head/linear", "classifier")
 
 
 def _family(
-    name: str, models: str, *, fields: Settings, weights: Map, masked_lm: Map, **own: Any
+    name: str,
+    models: str,
+    *,
+    trunk: str,
+    fields: Settings,
+    weights: Map,
+    heads: Mapping[Head, Map],
+    **own: Any,
 ) -> Family:
-    """One `model_type`, whose classes begin with `models`."""
+    """One `model_type`, whose classes begin with `models` and tensors with `trunk`."""
     return Family(
         name=name,
         classes={
@@ -82,32 +98,31 @@ def _family(
             f"{models}ForMaskedLM": "masked_lm",
             f"{models}ForSequenceClassification": "sequence_classification",
             f"{models}ForTokenClassification": "token_classification",
+            **({f"{models}ForQuestionAnswering": "span"} if "span" in heads else {}),
         },
-        fields=BERT | {"architecture": "encoder", "positions": "rotary"} | fields,
+        fields=bert.FIELDS | {"architecture": "encoder", "positions": "rotary"} | fields,
         ignored_keys=("classifier_dropout",),
-        prefix=f"{name}.",
+        prefix=f"{trunk}.",
         weights={
             **tensor("embedding/tokens", "embeddings.word_embeddings.weight"),
             **tensor("embedding/types", "embeddings.token_type_embeddings.weight"),
             **weights,
             **linear("pooler/dense", "pooler.dense"),
         },
-        heads={
-            "masked_lm": masked_lm,
-            "sequence_classification": linear("head/linear", "classifier"),
-            "token_classification": linear("head/linear", "classifier"),
-        },
+        heads={"token_classification": _CLASSIFIER, **heads},
         by_tensor=(ByTensor("none", "pooler.dense.weight", "pooler", "tanh", None),),
         **own,
     )
 
 
 _POOLED: dict[Head, Settings] = {"sequence_classification": {"pooler": "tanh"}}
+_GELU: dict[Head, Settings] = {"masked_lm": {"head_activation": "gelu"}}
 
 FAMILIES = (
     _family(
         "nomic_bert",
         "NomicBert",
+        trunk="nomic_bert",
         fields={"gated": True, "bias": False},
         keys=_keys(
             theta=1000.0,
@@ -118,14 +133,21 @@ FAMILIES = (
             attention_probs_dropout_prob=0.0,
         ),
         weights=_NOMIC,
-        masked_lm={**LM_HEAD, **norm("head/norm", "cls.predictions.transform.layer_norm")},
+        heads={
+            "masked_lm": {
+                **bert.LM_HEAD,
+                **norm("head/norm", "cls.predictions.transform.layer_norm"),
+            },
+            "sequence_classification": _CLASSIFIER,
+        },
         head_fields=_POOLED,
-        tied=TIED,
-        where=(OWN_BIAS,),
+        tied=bert.TIED,
+        where=(bert.OWN_BIAS,),
     ),
     _family(
         "gte",
         "Gte",
+        trunk="gte",
         # In training theirs drops out what comes through the gate too.
         fields={"gated": True, "mlp_input_bias": False},
         keys=(
@@ -139,12 +161,44 @@ FAMILIES = (
             _KINDS,
         ),
         weights=_GTE,
-        masked_lm={
-            **linear("head/dense", "lm_head.dense"),
-            **norm("head/norm", "lm_head.norm"),
-            **linear("head/vocabulary", "lm_head.decoder"),
+        heads={
+            "masked_lm": {
+                **linear("head/dense", "lm_head.dense"),
+                **norm("head/norm", "lm_head.norm"),
+                **linear("head/vocabulary", "lm_head.decoder"),
+            },
+            "sequence_classification": _CLASSIFIER,
         },
-        head_fields=_POOLED | {"masked_lm": {"head_activation": "gelu"}},
+        head_fields=_POOLED | _GELU,
         tied={"lm_head.decoder.weight": "embeddings.word_embeddings.weight"},
+    ),
+    _family(
+        "jina_embeddings_v3",
+        "JinaEmbeddingsV3",
+        trunk="roberta",
+        fields={},
+        keys=_keys(
+            theta=20000.0,
+            longest=8194,
+            vocab_size=250002,
+            hidden_size=1024,
+            num_hidden_layers=24,
+            num_attention_heads=16,
+            intermediate_size=4096,
+            type_vocab_size=1,
+            layer_norm_eps=1e-5,
+        ),
+        weights=_JINA,
+        heads={
+            "masked_lm": roberta.LM_HEAD,
+            "sequence_classification": {
+                **linear("pooler/dense", "classifier.dense"),
+                **linear("head/linear", "classifier.out_proj"),
+            },
+            "span": linear("head/linear", "qa_outputs"),
+        },
+        head_fields=_POOLED | _GELU,
+        tied=roberta.TIED,
+        where=(roberta.OWN_BIAS,),
     ),
 )
