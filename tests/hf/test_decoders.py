@@ -158,6 +158,11 @@ RELEASED: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     ),
     # The English model, whose tokens have no kinds.
     ("gte", {"type_vocab_size": 0}, {"type_vocab_size": None, "rotary_theta": 160000.0}),
+    (
+        "roformer",
+        {"embedding_size": 768, "rotary_value": False, "use_cache": True},
+        {"embedding_width": None, "positions": "rotary", "max_length": 1536},
+    ),
 ]
 # (family, what is said, the message)
 REFUSED: list[tuple[str, dict[str, Any], str]] = [
@@ -199,6 +204,7 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
     ("gte", {"num_key_value_heads": 2}, "num_key_value_heads = 2 is not known here"),
     # Of its first release, which has its adapters among the weights.
     ("jina_embeddings_v3", {"lora_rank": 4}, "lora_rank = 4 is not known here"),
+    ("roformer", {"rotary_value": True}, "rotary_value = True"),
 ]
 
 

@@ -380,6 +380,20 @@ def test_no_token_reads_the_sines_before_its_first_position(tmp_path: Path) -> N
         zoo.load_pretrained(tmp_path)
 
 
+def test_the_sines_that_heads_are_turned_by_are_those_of_their_width(tmp_path: Path) -> None:
+    stored = write("roformer", tmp_path)
+    angles = np.arange(20)[:, None] / 10000 ** (np.arange(0, 4, 2) / 4)
+    sines = np.concatenate([np.sin(angles), np.cos(angles)], axis=1).astype(np.float32)
+    change(tmp_path, encoder__embed_positions__weight=sines)
+    model = zoo.load_pretrained(tmp_path)
+    np.testing.assert_allclose(
+        call(model, all_cases()["roformer"]), stored["output"], atol=2e-5, rtol=2e-5
+    )
+    change(tmp_path, encoder__embed_positions__weight=sines[:, ::-1].copy())
+    with pytest.raises(CheckpointError, match=r"embed_positions.weight does not hold the sines"):
+        zoo.load_pretrained(tmp_path)
+
+
 def test_the_head_of_t5_is_its_own_where_the_file_holds_one(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -257,7 +257,7 @@ def _read_back(
 ) -> ModelConfig:
     """What a written config means, with what an export need not keep as it is in `config`."""
     head = config.head or "none"
-    read = family.read(written) | family.head_fields.get(head, {})
+    read = family.read(written, head=head)
     free = HOW_COMPUTED if config.architecture == "vision" else (*HOW_COMPUTED, *_OF_IMAGES)
     read |= {name: getattr(config, name) for name in (*free, "num_labels", "head")}
     if head == "sentence_embedding":

@@ -61,6 +61,7 @@ class Family:
         weights: the trunk's, without the prefix.
         heads: the weights of each head, under their full names.
         head_fields: of `ModelConfig`, beside the head itself.
+        head_keys: what `config.json` says about models with a head; with another head, nothing.
         by_tensor: fields that depend on whether the file holds a tensor.
         ignored: names of tensors that are no weights of the model, such as buffers; `{}` stands
             for a layer, and a name that ends in a dot for all that begins with it.
@@ -84,6 +85,7 @@ class Family:
     prefix: str = ""
     ignored_keys: tuple[str, ...] = ()
     head_fields: Mapping[Head, Settings] = dataclasses.field(default_factory=dict)
+    head_keys: Mapping[Head, tuple[Entry, ...]] = dataclasses.field(default_factory=dict)
     by_tensor: tuple[ByTensor, ...] = ()
     ignored: tuple[str, ...] = ()
     sines: tuple[str, ...] = ()
@@ -127,13 +129,22 @@ class Family:
         told = {each.field: each.value(each.tensor in tensors) for each in own}
         return {field: value for field, value in told.items() if value is not ...}
 
-    def read(self, config: Mapping[str, Any], *, ignore: tuple[str, ...] = ()) -> Settings:
-        """Fields of `ModelConfig`, all but the head's.
+    def read(
+        self, config: Mapping[str, Any], *, head: Head | None = None, ignore: tuple[str, ...] = ()
+    ) -> Settings:
+        """Fields of `ModelConfig`, with those of a head where one is given.
 
         Raises:
             CheckpointError: on a key that is missing, unknown or has an unsupported value.
         """
-        return self.fields | read_keys(self.keys, config, (*self.ignored_keys, *ignore))
+        entries = (*self.keys, *self._of_head(head))
+        others = [name for own in self.head_keys.values() for key in own for name in key.defaults()]
+        own = {} if head is None else self.head_fields.get(head, {})
+        known = (*self.ignored_keys, *others, *ignore)
+        return self.fields | read_keys(entries, config, known) | own
+
+    def _of_head(self, head: Head | None) -> tuple[Entry, ...]:
+        return () if head is None else self.head_keys.get(head, ())
 
     def write(self, config: ModelConfig) -> Settings:
         """`config.json` of a resolved config.
@@ -141,7 +152,8 @@ class Family:
         Raises:
             CannotExpress: where the family has no words for a setting.
         """
-        names = [name for name, own in self.classes.items() if own == class_head(config)]
+        head = class_head(config)
+        names = [name for name, own in self.classes.items() if own == head]
         fields = {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
-        written = write_keys(self.keys, fields)
+        written = write_keys((*self.keys, *self._of_head(head)), fields)
         return {"model_type": self.model_type, "architectures": names[:1]} | written

@@ -155,7 +155,7 @@ def _settings(
 ) -> dict[str, Any]:
     """The fields of `ModelConfig` that a folder tells."""
     head = _head(family, config, folder) if asked == "auto" else asked
-    settings = family.read(config, ignore=ignore) | family.head_fields.get(head, {})
+    settings = family.read(config, head=head, ignore=ignore)
     if head == "sentence_embedding":
         settings |= sentence.read(folder)
     settings |= family.told(head, tensors.shapes)
@@ -376,15 +376,19 @@ def _account(family: Family, model: Transformer, tensors: Tensors, used: set[str
 def _check_sines(name: str, tensors: Tensors, config: ModelConfig) -> None:
     """Refuse a table that is not the one that is computed."""
     rows, *rest = tensors.shapes[name] or (0,)
-    if rest == [config.d_model]:
+    width, kind = config.d_model, config.positions
+    if kind == "rotary":
+        # Of the angles that heads are turned by.
+        width, kind = config.rotary_width(), "sinusoidal_halves"
+    if rest == [width]:
         first = config.position_offset
-        sines = sinusoidal(jnp.arange(first, rows)[None], config.d_model, config.positions)[0]
+        sines = sinusoidal(jnp.arange(first, rows)[None], width, kind)[0]
         # As far as a file of 16 bits may round; no token stands before the first.
         if np.allclose(tensors.read(name)[first:], sines, atol=4e-3):
             return
     raise CheckpointError(
-        f"{name} does not hold the sines of positions 0, 1, ... that a {config.positions} table of "
-        f"width {config.d_model} has"
+        f"{name} does not hold the sines of positions 0, 1, ... that a {kind} table of "
+        f"width {width} has"
     )
 
 

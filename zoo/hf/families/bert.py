@@ -57,16 +57,18 @@ KEYS = (
 )
 
 
-def keys(*, kinds: bool = True, **defaults: Any) -> tuple[Entry, ...]:
+def keys(*, kinds: bool = True, table: bool = True, **defaults: Any) -> tuple[Entry, ...]:
     """The keys of BERT's kin, with what a missing one means where that differs.
 
     Args:
         kinds: whether tokens have kinds.
+        table: whether their positions are a table's.
     """
+    absent = {"type_vocab_size": not kinds, "position_embedding_type": not table}
     return tuple(
         dataclasses.replace(key, default=defaults.get(key.name, key.default))
         for key in KEYS
-        if kinds or key.name != "type_vocab_size"
+        if not absent.get(key.name)
     )
 
 
