@@ -163,6 +163,11 @@ RELEASED: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
         {"embedding_size": 768, "rotary_value": False, "use_cache": True},
         {"embedding_width": None, "positions": "rotary", "max_length": 1536},
     ),
+    (
+        "eurobert",
+        {"rope_theta": 250000, "clf_pooling": "late", "mask_token_id": 128002},
+        {"architecture": "encoder", "rotary_theta": 250000, "pooling": "first"},
+    ),
 ]
 # (family, what is said, the message)
 REFUSED: list[tuple[str, dict[str, Any], str]] = [
@@ -205,6 +210,8 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
     # Of its first release, which has its adapters among the weights.
     ("jina_embeddings_v3", {"lora_rank": 4}, "lora_rank = 4 is not known here"),
     ("roformer", {"rotary_value": True}, "rotary_value = True"),
+    ("eurobert", {"is_decoder": True}, "is_decoder = True is not known here"),
+    ("eurobert", {"rope_scaling": {"type": "dynamic", "factor": 2.0}}, "'dynamic'"),
 ]
 
 
@@ -221,3 +228,27 @@ def test_what_is_not_computed_is_refused(name: str, said: dict[str, Any], messag
     with pytest.raises(CheckpointError) as error:
         families()[name].read(said)
     assert message in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("said", "wanted"),
+    [
+        ({}, ("mean", True)),
+        ({"classifier_pooling": "mean"}, ("mean", False)),
+        # By its older name.
+        ({"clf_pooling": "bos"}, ("first", False)),
+        ({"clf_pooling": "bos", "classifier_pooling": "late"}, ("mean", True)),
+    ],
+    ids=str,
+)
+def test_keys_of_a_head_count_with_that_head_alone(
+    said: dict[str, Any], wanted: tuple[str, bool]
+) -> None:
+    family = families()["eurobert"]
+    config = ModelConfig(**family.read(said, head="sequence_classification"))
+    assert (config.pooling, config.pooler_first) == wanted
+    assert config.pooler == "gelu"
+    trunk = ModelConfig(**family.read(said | {"classifier_pooling": "max"}, head="none"))
+    assert (trunk.pooling, trunk.pooler) == ("first", None)
+    with pytest.raises(CheckpointError, match="classifier_pooling = 'max' is not supported"):
+        family.read({"classifier_pooling": "max"}, head="sequence_classification")

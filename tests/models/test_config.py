@@ -119,7 +119,17 @@ IMPOSSIBLE: list[tuple[dict[str, Any], str]] = [
         "tie_embeddings = True with embedding_width = 8: the head reads d_model = 128",
     ),
     ({"architecture": "encoder", "head_transform": True}, "head_transform = True with head = 'mas"),
-    ({"architecture": "encoder", "pooler": "tanh", "pooling": "mean"}, "pooler = 'tanh'"),
+    ({"architecture": "vision", "pooler": "tanh", "pooling": "mean"}, "pooler = 'tanh'"),
+    ({"architecture": "decoder", "pooler": "tanh"}, "pooler = 'tanh' with architecture = 'decod"),
+    (
+        {"architecture": "encoder", "head": "none", "pooler": "tanh", "pooler_first": True},
+        "pooler_first = True with pooler = 'tanh' and pooling = 'first'",
+    ),
+    (
+        {"architecture": "encoder", "masked_lm_transform": False, "tie_embeddings": True}
+        | {"embedding_width": 8},
+        "tie_embeddings = True with embedding_width = 8: the head reads d_model = 128",
+    ),
     ({"architecture": "encoder", "pooler": "tanh"}, "pooler = 'tanh' with head = 'masked_lm'"),
     ({"architecture": "vision", "patch_size": 0}, "patch_size = 0: must be at least 1"),
     ({"architecture": "vision", "window": 3}, "window = 3 with architecture = 'vision'"),

@@ -163,6 +163,15 @@ def test_settings_that_the_weights_leave_free_are_taken(tune: Any) -> None:
     assert same == with_checkpoint(tune()).model
 
 
+def test_a_pooler_goes_with_the_vector_it_was_trained_on(tmp_path: Path, tune: Any) -> None:
+    write("eurobert_sequence", tmp_path / "late")
+    values = {"init_from": str(write_tokenizer(tmp_path / "late"))}
+    kept = with_checkpoint(tune(**values)).model
+    assert (kept.pooling, kept.pooler, kept.pooler_first) == ("mean", "gelu", True)
+    left = with_checkpoint(tune(**values), typed=("model.pooling",)).model
+    assert (left.pooling, left.pooler, left.pooler_first) == ("first", None, False)
+
+
 def test_masked_words_are_restored_by_the_pretrained_head(tmp_path: Path, tune: Any) -> None:
     write("bert_masked_lm", tmp_path / "masked")
     folder = write_tokenizer(tmp_path / "masked")

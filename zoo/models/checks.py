@@ -323,10 +323,17 @@ def _check_architecture(config: ModelConfig) -> None:
                 f"{field} = {getattr(config, field)}: only a model of one text stack has it; "
                 "leave it out"
             )
-    if config.pooler and (architecture not in ("encoder", "vision") or config.pooling != "first"):
+    if config.pooler and architecture != "encoder" and not (vision and config.pooling == "first"):
         raise ConfigError(
-            f"pooler = {config.pooler!r}: it stands on the first token of an encoder; use "
-            "architecture = 'encoder' or 'vision' and pooling = 'first', or pooler = None"
+            f"pooler = {config.pooler!r} with architecture = {architecture!r} and pooling = "
+            f"{config.pooling!r}: it stands on the vector of an encoder, or on the first token of "
+            "'vision'; use one of these, or pooler = None"
+        )
+    if config.pooler_first and (config.pooler is None or config.pooling != "mean"):
+        raise ConfigError(
+            f"pooler_first = True with pooler = {config.pooler!r} and pooling = "
+            f"{config.pooling!r}: it stands in front of a mean; set pooler and pooling = 'mean', "
+            "or leave it out"
         )
     head = config.head or HEADS[architecture][0]
     poolable = ("sequence_classification", "image_classification", "none")
@@ -338,14 +345,14 @@ def _check_architecture(config: ModelConfig) -> None:
     if config.head_transform and (pairs or head != "language_model"):
         raise ConfigError(
             f"head_transform = True with head = {head!r} on architecture = {architecture!r}: it "
-            "is for a decoder's language_model, and a masked_lm always has it; use False"
+            "is for a decoder's language_model, and a masked_lm has masked_lm_transform; use False"
         )
-    plain = head == "language_model" and not config.head_transform
+    plain = head in ("language_model", "masked_lm") and not config.transforms()
     if plain and config.tie_embeddings and config.token_width() != config.head_width():
         raise ConfigError(
             f"tie_embeddings = True with embedding_width = {config.embedding_width}: the head "
             f"reads d_model = {config.d_model}; use embedding_projected = 'tokens', "
-            "head_transform = True or tie_embeddings = False"
+            "head_transform = True (masked_lm_transform) or tie_embeddings = False"
         )
     if not vision and (config.distillation_token or config.pooling == "first_and_mean"):
         raise ConfigError(

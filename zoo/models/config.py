@@ -110,6 +110,8 @@ class ModelConfig:
     """Scale sentence embeddings to length 1."""
     pooler: Activation | None = None
     """A dense layer on the vector of a sequence and its activation (BERT's: tanh); None: none."""
+    pooler_first: bool = False
+    """Put the pooler on every token, and take the mean behind it (EuroBERT, 2503.05500)."""
     decoder_start_id: int | None = None
     """Token that an encoder_decoder's target starts behind; default 0, or in training the
     tokenizer's begin token."""
@@ -216,6 +218,9 @@ class ModelConfig:
     """A bias on the logits of a language model."""
     head_transform: bool = False
     """Give a language model the masked LM's head: a dense layer, an activation and a norm first."""
+    masked_lm_transform: bool = True
+    """A dense layer, an activation and a norm in a masked LM's head, and a bias on its logits; else
+    it is a language model's."""
     head_activation: Activation | None = None
     """Activation of the dense layer in a head; default: the MLP's."""
     classifier_bias: bool = True
@@ -306,6 +311,12 @@ class ModelConfig:
         if self.pooling == "first_and_mean":
             return 2 * self.d_model
         return self.token_width() if self.embedding_projected == "tokens" else self.d_model
+
+    def transforms(self) -> bool:
+        """Whether a head over the vocabulary has more than that."""
+        if (self.head or HEADS[self.architecture][0]) == "masked_lm":
+            return self.masked_lm_transform
+        return self.head_transform
 
     def leading_tokens(self) -> int:
         """Of a vision model, before the patches."""

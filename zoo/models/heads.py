@@ -112,7 +112,7 @@ class Pooler(nnx.Module):
         )
 
     def __call__(self, first: jax.Array) -> jax.Array:
-        """[batch, d_model] to the same."""
+        """[..., d_model] to the same."""
         return activate(self.dense(first), self.activation)
 
 

@@ -41,7 +41,7 @@ class TextModel(Transformer, Tower):
         if config.pooler:
             self.pooler = owned(Pooler(width, config.pooler), stack=name)
         match config.head:
-            case "language_model" if not config.head_transform:
+            case "language_model" | "masked_lm" if not config.transforms():
                 head = VocabularyHead(config, stack, width, bias=config.head_bias)
                 self.head = owned(head, stack=name)
             case "language_model" | "masked_lm":
@@ -164,8 +164,11 @@ class TextModel(Transformer, Tower):
         The first token's in an encoder, the last seen one's in a decoder, which alone has seen
         the others; or the mean.
         """
+        if self.config.pooler_first:
+            return mean_of_tokens(self.pooler(hidden), attention_mask)
         if self.config.pooling == "mean":
-            return mean_of_tokens(hidden, attention_mask)
+            mean = mean_of_tokens(hidden, attention_mask)
+            return self.pooler(mean) if self.config.pooler else mean
         if self.config.architecture == "encoder":
             first = hidden[:, 0]
             return self.pooler(first) if self.config.pooler else first

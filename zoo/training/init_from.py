@@ -35,6 +35,7 @@ _FREE = (
     "num_labels",
     "pooling",
     "pooler",
+    "pooler_first",
     "unit_vectors",
     "classifier_bias",
 )
@@ -141,8 +142,10 @@ def _model(config: TrainConfig, folder: Path, given: set[str]) -> ModelConfig:
     for name in sorted(given.difference(free)):
         _check_equal(config, name, theirs)
     made: ModelConfig = _with(theirs, config.model, given.intersection(free) - {"head"})
-    if made.pooling == "mean" and "pooler" not in given:
-        made = dataclasses.replace(made, pooler=None)
+    if made.pooling != theirs.pooling:
+        # A pooler was trained on another vector.
+        ends: dict[str, Any] = {"pooler": None, "pooler_first": False}
+        made = dataclasses.replace(made, **{n: v for n, v in ends.items() if n not in given})
     # As many as the data has: a head for others is drawn.
     return made if "num_labels" in given else dataclasses.replace(made, num_labels=None)
 
