@@ -210,6 +210,8 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
     # Of its first release, which has its adapters among the weights.
     ("jina_embeddings_v3", {"lora_rank": 4}, "lora_rank = 4 is not known here"),
     ("roformer", {"rotary_value": True}, "rotary_value = True"),
+    ("rembert", {"tie_word_embeddings": True}, "tie_word_embeddings = True"),
+    ("rembert", {"input_embedding_size": None}, "input_embedding_size = None"),
     ("eurobert", {"is_decoder": True}, "is_decoder = True is not known here"),
     ("eurobert", {"rope_scaling": {"type": "dynamic", "factor": 2.0}}, "'dynamic'"),
 ]

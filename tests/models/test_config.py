@@ -119,6 +119,11 @@ IMPOSSIBLE: list[tuple[dict[str, Any], str]] = [
         "tie_embeddings = True with embedding_width = 8: the head reads d_model = 128",
     ),
     ({"architecture": "encoder", "head_transform": True}, "head_transform = True with head = 'mas"),
+    ({"output_embedding_width": 8}, "output_embedding_width = 8: a dense layer in the head makes"),
+    (
+        {"architecture": "encoder", "output_embedding_width": 8, "tie_embeddings": True},
+        "output_embedding_width = 8 with tie_embeddings = True: the head is the tokens' table, of",
+    ),
     ({"architecture": "vision", "pooler": "tanh", "pooling": "mean"}, "pooler = 'tanh'"),
     ({"architecture": "decoder", "pooler": "tanh"}, "pooler = 'tanh' with architecture = 'decod"),
     (

@@ -12,7 +12,7 @@ import zoo
 from tests.hf.cases import NEW_TOKENS, all_cases, prompt
 from tests.hf.test_families import TOLERANCE, call, kept
 from zoo.hf.families import families, family_of
-from zoo.models.config import ModelConfig
+from zoo.models.config import HEADS, ModelConfig
 from zoo.models.resolve import resolve
 
 pytest.importorskip("transformers")
@@ -75,5 +75,10 @@ def test_a_key_that_is_missing_means_what_it_means_to_transformers(name: str) ->
 
     family = families()[name]
     written = CONFIG_MAPPING[name]().to_dict()
-    made = [resolve(ModelConfig(**family.read(said), head="none")) for said in ({}, written)]
-    assert made[0] == made[1]
+    carried = HEADS[resolve(ModelConfig(**family.read({}), head="none")).architecture]
+    for head in ("none", *(head for head in family.head_keys if head in carried)):
+        made = [
+            resolve(ModelConfig(**family.read(said, head=head), head=head))
+            for said in ({}, written)
+        ]
+        assert made[0] == made[1]

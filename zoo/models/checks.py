@@ -27,7 +27,8 @@ def validate(config: ModelConfig) -> None:
     _check_architecture(config)
     optional = ("vocab_size", "max_length", "num_kv_heads", "head_dim", "d_ff", "window")
     more = ("num_labels", "type_vocab_size", "relative_buckets", "relative_max_distance")
-    for field in (*optional, *more, "embedding_width", "layer_groups", "num_experts"):
+    widths = ("embedding_width", "output_embedding_width")
+    for field in (*optional, *more, *widths, "layer_groups", "num_experts"):
         if getattr(config, field) is not None:
             _positive(field, getattr(config, field))
     heads, width = config.num_heads, config.d_model
@@ -317,7 +318,7 @@ def _check_architecture(config: ModelConfig) -> None:
             "layout = 'parallel' with architecture = 'encoder_decoder': cross-attention stands "
             "between attention and MLP; use layout = 'sequential', or another architecture"
         )
-    for field in ("type_vocab_size", "embedding_width"):
+    for field in ("type_vocab_size", "embedding_width", "output_embedding_width"):
         if getattr(config, field) is not None and architecture not in ("encoder", "decoder"):
             raise ConfigError(
                 f"{field} = {getattr(config, field)}: only a model of one text stack has it; "
@@ -353,6 +354,18 @@ def _check_architecture(config: ModelConfig) -> None:
             f"tie_embeddings = True with embedding_width = {config.embedding_width}: the head "
             f"reads d_model = {config.d_model}; use embedding_projected = 'tokens', "
             "head_transform = True (masked_lm_transform) or tie_embeddings = False"
+        )
+    output = config.output_embedding_width
+    if plain and output is not None:
+        raise ConfigError(
+            f"output_embedding_width = {output}: a dense layer in the head makes it; set "
+            "head_transform = True (masked_lm_transform), or leave it out"
+        )
+    if config.tie_embeddings and output not in (None, config.token_width()):
+        raise ConfigError(
+            f"output_embedding_width = {output} with tie_embeddings = True: the head is the "
+            f"tokens' table, of width {config.token_width()}; use tie_embeddings = False, or leave "
+            "it out"
         )
     if not vision and (config.distillation_token or config.pooling == "first_and_mean"):
         raise ConfigError(

@@ -122,6 +122,9 @@ class ModelConfig:
     embedding_projected: Literal["summed", "tokens"] = "summed"
     """Project the embedding when positions, kinds and its norm are in it (ELECTRA, ALBERT), or the
     tokens alone, and the stream back in front of the head (OPT)."""
+    output_embedding_width: int | None = None
+    """Width of a head's matrix over the vocabulary, where a dense layer stands in front of it
+    (RemBERT, 2010.12821); default: that of the tokens' table."""
     image_size: int = 32
     """Side of the square images of a vision model, in pixels."""
     patch_size: int = 4
@@ -299,6 +302,10 @@ class ModelConfig:
     def token_width(self) -> int:
         """Of the tokens' table."""
         return self.embedding_width or self.d_model
+
+    def output_width(self) -> int:
+        """Of what the vocabulary reads in a head that transforms."""
+        return self.output_embedding_width or self.token_width()
 
     def summed_width(self) -> int:
         """Of the embedding with positions and kinds, where its norm stands."""

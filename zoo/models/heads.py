@@ -61,7 +61,7 @@ class MaskedLMHead(nnx.Module):
     """BERT's: dense layer, activation, norm, then the vocabulary with a bias (1810.04805)."""
 
     def __init__(self, config: ModelConfig, placement: StackPlacement) -> None:
-        width = config.token_width()
+        width = config.output_width()
         self.activation = config.head_activation or config.activation
         axes = ("embed", "head_hidden")
         self.dense = Linear(config.head_width(), width, role="head_dense", axes=axes, bias=True)

@@ -12,6 +12,7 @@ SIZES = {
     "intermediate_size": 24,
     "max_position_embeddings": 20,
 }
+REMBERT = {**SIZES, "input_embedding_size": 12, "output_embedding_size": 20}
 CASES = {
     "bert": Case("BertModel", {**SIZES, "layer_norm_eps": 1e-3, "type_vocab_size": 2}),
     "bert_masked_lm": Case("BertForMaskedLM", {**SIZES, "type_vocab_size": 3}),
@@ -37,6 +38,18 @@ CASES = {
     "megatron-bert_causal": Case(
         "MegatronBertForCausalLM",
         {**SIZES, "is_decoder": True, "max_position_embeddings": 40, "hidden_act": "relu"},
+        generates=True,
+    ),
+    "rembert": Case("RemBertModel", {**REMBERT, "layer_norm_eps": 1e-3, "type_vocab_size": 3}),
+    "rembert_masked_lm": Case("RemBertForMaskedLM", {**REMBERT, "hidden_act": "relu"}),
+    # A projection of what is as wide, and a head as wide as the embedding.
+    "rembert_square": Case(
+        "RemBertForMaskedLM", {**REMBERT, "input_embedding_size": 16, "output_embedding_size": 16}
+    ),
+    "rembert_sequence": Case("RemBertForSequenceClassification", {**REMBERT, "num_labels": 3}),
+    "rembert_causal": Case(
+        "RemBertForCausalLM",
+        {**REMBERT, "is_decoder": True, "max_position_embeddings": 40},
         generates=True,
     ),
 }

@@ -1,15 +1,20 @@
 """BERT (1810.04805) and ERNIE: post-norm encoders, with segments, a pooler and a dense masked-LM
-head; and Megatron's BERT (1909.08053), which is pre-norm."""
+head; Megatron's BERT (1909.08053), which is pre-norm; and RemBERT (2010.12821), whose embedding is
+narrow and whose head is wide."""
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from zoo.hf.family import ByTensor, Family, Where
-from zoo.hf.keys import Entry, Fixed, Key, Settings
+from zoo.hf.keys import CannotExpress, Entry, Fixed, Key, Rule, Settings
 from zoo.hf.tables import ACTIVATIONS
 from zoo.hf.weights import Map, linear, norm, tensor
+from zoo.hf.windows import whole
+from zoo.models.config import Head
 
 _LAYER = "encoder.layer.{}"
 
@@ -98,6 +103,35 @@ _PRE = {
 }
 
 
+def _narrow(ours: Settings) -> Settings:
+    if ours["embedding_width"] is None:
+        raise CannotExpress("embedding_width = None: its embedding is always projected")
+    return {"input_embedding_size": ours["embedding_width"]}
+
+
+def _output(theirs: Settings) -> Settings:
+    width = whole(theirs, "output_embedding_size")
+    return {"output_embedding_width": None if width == theirs["input_embedding_size"] else width}
+
+
+def _wide(ours: Settings) -> Settings:
+    return {"output_embedding_size": ours["output_embedding_width"] or ours["embedding_width"]}
+
+
+# Projected even where it is as wide as the stream.
+_INPUT = Rule(
+    {"input_embedding_size": 256},
+    lambda theirs: {"embedding_width": whole(theirs, "input_embedding_size")},
+    _narrow,
+)
+_OUTPUT = Rule({"input_embedding_size": 256, "output_embedding_size": 1664}, _output, _wide)
+_WIDE_HEAD = {
+    **linear("head/dense", "cls.predictions.dense"),
+    **norm("head/norm", "cls.predictions.LayerNorm"),
+    **linear("head/vocabulary", "cls.predictions.decoder"),
+}
+
+
 def _family(
     name: str,
     models: str,
@@ -107,6 +141,8 @@ def _family(
     defaults: Settings | None = None,
     fields: Settings = FIELDS,
     weights: Map = TRUNK,
+    lm_head: Map = LM_HEAD,
+    head_keys: Mapping[Head, tuple[Entry, ...]] = MappingProxyType({}),
     ignored: tuple[str, ...] = (),
 ) -> Family:
     """One `model_type`.
@@ -139,8 +175,8 @@ def _family(
         prefix=f"{trunk}.",
         weights={**weights, **linear("pooler/dense", "pooler.dense")},
         heads={
-            "masked_lm": LM_HEAD,
-            "language_model": LM_HEAD,
+            "masked_lm": lm_head,
+            "language_model": lm_head,
             "sequence_classification": linear("head/linear", "classifier"),
             "token_classification": linear("head/linear", "classifier"),
             "span": linear("head/linear", "qa_outputs"),
@@ -149,6 +185,7 @@ def _family(
             "sequence_classification": {"pooler": "tanh"},
             "language_model": {"head_transform": True},
         },
+        head_keys=head_keys,
         by_tensor=(ByTensor("none", "pooler.dense.weight", "pooler", "tanh", None),),
         ignored=("embeddings.position_ids",),
         tied=TIED,
@@ -181,5 +218,27 @@ FAMILIES = (
         },
         fields=_PRE_FIELDS,
         weights=_PRE,
+    ),
+    _family(
+        "rembert",
+        "RemBert",
+        "RemBertForCausalLM",
+        _INPUT,
+        # Its class ties nothing.
+        Fixed("tie_word_embeddings", False),
+        trunk="rembert",
+        defaults={
+            "vocab_size": 250300,
+            "hidden_size": 1152,
+            "num_hidden_layers": 32,
+            "num_attention_heads": 18,
+            "intermediate_size": 4608,
+            "hidden_dropout_prob": 0.0,
+            "attention_probs_dropout_prob": 0.0,
+        },
+        weights={**TRUNK, **linear("project", "encoder.embedding_hidden_mapping_in")},
+        lm_head=_WIDE_HEAD,
+        head_keys={"masked_lm": (_OUTPUT,), "language_model": (_OUTPUT,)},
+        ignored=("classifier_dropout_prob",),
     ),
 )
