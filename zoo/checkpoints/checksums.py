@@ -12,7 +12,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from zoo.files import write_json
+from zoo.files import dumps, replacing
 
 CHECKSUMS = "checksums.json"
 
@@ -34,7 +34,9 @@ def write_checksums(folder: Path, *, step: int, metric: float | None) -> None:
     known = metric is not None and math.isfinite(metric)
     content: dict[str, Any] = {"step": step, "metric": metric if known else None, "files": files}
     content["digest"] = _content_digest(content)
-    write_json(folder / CHECKSUMS, content)
+    with replacing(folder / CHECKSUMS) as beside:
+        # No newline behind it: each of its bytes counts.
+        beside.write_text(dumps(content, indent=1), encoding="utf-8")
 
 
 def find_problems(folder: Path, step: int) -> list[str]:

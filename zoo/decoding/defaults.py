@@ -40,7 +40,6 @@ _UNSUPPORTED: dict[str, tuple[Any, ...]] = {
     "stop_strings": (None,),
     "watermarking_config": (None,),
 }
-_KNOWN = (*_FIELDS, *_UNSUPPORTED, "eos_token_id", "min_length", "decoder_start_token_id")
 
 
 def _is_whole(value: Any) -> bool:
@@ -82,6 +81,7 @@ _KINDS: dict[str, _Kind] = {
     "eos_token_id": _ID_OR_IDS,
     "decoder_start_token_id": _ID,
 }
+_KNOWN = (*_KINDS, *_UNSUPPORTED)
 
 
 def kept(settings: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:

@@ -104,15 +104,21 @@ class Family:
         named = config.get("architectures") or []
         if not isinstance(named, list) or not all(isinstance(name, str) for name in named):
             raise CheckpointError(f"config.json: architectures = {named!r}; use a list of names")
-        for name in named:
-            if name in self.classes:
-                return self.classes[name]
+        known = self.named_heads(config)
+        if known:
+            return known[0]
         if named:
             raise CheckpointError(
                 f"config.json: architectures = {named!r} is not supported; use "
                 f"{choices(self.classes)}, or load with head='none'"
             )
         return "none"
+
+    def named_heads(self, config: Mapping[str, Any]) -> list[Head]:
+        """The heads of the classes that a `config.json` names, of those that are known."""
+        named = config.get("architectures")
+        names = [each for each in named if isinstance(each, str)] if isinstance(named, list) else []
+        return [self.classes[name] for name in names if name in self.classes]
 
     def names(self, config: ModelConfig) -> Map:
         """The map of a resolved config's weights."""

@@ -174,10 +174,8 @@ def _loaded(
     seed: int | None,
 ) -> Transformer:
     """A declared model with the weights of a folder."""
-    named = config.get("architectures")
-    named = named if isinstance(named, list) else []
-    kinds = {own for name, own in family.classes.items() if name in named}
-    another = bool(kinds) and class_head(model.config) not in kinds
+    heads = family.named_heads(config)
+    another = bool(heads) and class_head(model.config) not in heads
     params = _parameters(family, model, tensors, sharding, seed, another=another)
     bound = weight.bind(model, params)
     bound.origin = Origin(family.name, str(folder), _carried(family, config))

@@ -166,12 +166,14 @@ class TextModel(Transformer, Tower):
         """
         if self.config.pooler_first:
             return mean_of_tokens(self.pooler(hidden), attention_mask)
+        vector = self._vector(hidden, attention_mask)
+        return self.pooler(vector) if self.config.pooler else vector
+
+    def _vector(self, hidden: jax.Array, attention_mask: jax.Array | None) -> jax.Array:
         if self.config.pooling == "mean":
-            mean = mean_of_tokens(hidden, attention_mask)
-            return self.pooler(mean) if self.config.pooler else mean
+            return mean_of_tokens(hidden, attention_mask)
         if self.config.architecture == "encoder":
-            first = hidden[:, 0]
-            return self.pooler(first) if self.config.pooler else first
+            return hidden[:, 0]
         if attention_mask is None:
             return hidden[:, -1]
         places = jnp.arange(hidden.shape[1])

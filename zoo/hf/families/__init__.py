@@ -65,7 +65,5 @@ def family_of(config: Mapping[str, Any]) -> Family:
         raise CheckpointError(
             f"config.json: model_type = {name!r} is not known{hint}; known: {choices(known)}"
         )
-    named = config.get("architectures")
-    classes = {each for each in named if isinstance(each, str)} if isinstance(named, list) else ()
     usual = sorted(known[name], key=lambda family: family.name != name)
-    return next((family for family in usual if family.classes.keys() & classes), usual[0])
+    return next((family for family in usual if family.named_heads(config)), usual[0])

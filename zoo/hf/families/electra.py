@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from zoo.hf.families.bert import CAUSAL, FIELDS, TRUNK, keys
+from zoo.hf.families.roberta import CLASSIFIERS
 from zoo.hf.family import Family
 from zoo.hf.keys import Key, Rule, Settings
 from zoo.hf.weights import linear, norm
@@ -73,12 +74,7 @@ FAMILIES = (
             },
             "masked_lm": _LM_HEAD,
             "language_model": _LM_HEAD,
-            "sequence_classification": {
-                **linear("pooler/dense", "classifier.dense"),
-                **linear("head/linear", "classifier.out_proj"),
-            },
-            "token_classification": linear("head/linear", "classifier"),
-            "span": linear("head/linear", "qa_outputs"),
+            **CLASSIFIERS,
         },
         head_fields={
             "masked_lm": {"head_activation": "gelu"},

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from zoo.hf.families.roberta import LM_HEAD, OWN_BIAS, TIED
+from zoo.hf.families.roberta import CLASSIFIERS, LM_HEAD, OWN_BIAS, TIED
 from zoo.hf.family import ByTensor, Family
 from zoo.hf.keys import Fixed, Key, Rule, Settings
 from zoo.hf.tables import ACTIVATIONS
@@ -83,12 +83,7 @@ FAMILIES = (
         },
         heads={
             "masked_lm": LM_HEAD,
-            "sequence_classification": {
-                **linear("pooler/dense", "classifier.dense"),
-                **linear("head/linear", "classifier.out_proj"),
-            },
-            "token_classification": linear("head/linear", "classifier"),
-            "span": linear("head/linear", "qa_outputs"),
+            **CLASSIFIERS,
         },
         head_fields={
             "masked_lm": {"head_activation": "gelu"},

@@ -9,6 +9,7 @@ from zoo.hf.family import ByTensor, Family, Where
 from zoo.hf.keys import Rule, Settings
 from zoo.hf.weights import Map, linear, norm, tensor
 from zoo.hf.windows import whole
+from zoo.models.config import Head
 
 
 def unpadded(*, pad: int) -> Rule:
@@ -53,6 +54,14 @@ LM_HEAD = {
     **norm("head/norm", "lm_head.layer_norm"),
     **linear("head/vocabulary", "lm_head.decoder"),
     **tensor("head/vocabulary/bias", "lm_head.bias"),
+}
+CLASSIFIERS: dict[Head, Map] = {
+    "sequence_classification": {
+        **linear("pooler/dense", "classifier.dense"),
+        **linear("head/linear", "classifier.out_proj"),
+    },
+    "token_classification": linear("head/linear", "classifier"),
+    "span": linear("head/linear", "qa_outputs"),
 }
 TIED = {
     "lm_head.decoder.weight": "embeddings.word_embeddings.weight",
@@ -106,12 +115,7 @@ def _family(
         heads={
             "masked_lm": LM_HEAD,
             "language_model": LM_HEAD,
-            "sequence_classification": {
-                **linear("pooler/dense", "classifier.dense"),
-                **linear("head/linear", "classifier.out_proj"),
-            },
-            "token_classification": linear("head/linear", "classifier"),
-            "span": linear("head/linear", "qa_outputs"),
+            **CLASSIFIERS,
         },
         head_fields={
             "masked_lm": {"head_activation": "gelu"},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from zoo.hf.families.bert import CAUSAL, FIELDS, LM_HEAD, OWN_BIAS, TIED, TRUNK, keys
 from zoo.hf.families.electra import embedding_width
+from zoo.hf.families.roberta import CLASSIFIERS
 from zoo.hf.family import Family
 from zoo.hf.keys import Fixed, Key, Rule
 from zoo.hf.tables import ACTIVATIONS
@@ -41,12 +42,7 @@ FAMILIES = (
         heads={
             "masked_lm": LM_HEAD,
             "language_model": LM_HEAD,
-            "sequence_classification": {
-                **linear("pooler/dense", "classifier.dense"),
-                **linear("head/linear", "classifier.out_proj"),
-            },
-            "token_classification": linear("head/linear", "classifier"),
-            "span": linear("head/linear", "qa_outputs"),
+            **CLASSIFIERS,
         },
         head_fields={"language_model": {"head_transform": True}},
         head_keys={"sequence_classification": (_POOLER,)},

@@ -189,14 +189,7 @@ FAMILIES = (
             layer_norm_eps=1e-5,
         ),
         weights=_JINA,
-        heads={
-            "masked_lm": roberta.LM_HEAD,
-            "sequence_classification": {
-                **linear("pooler/dense", "classifier.dense"),
-                **linear("head/linear", "classifier.out_proj"),
-            },
-            "span": linear("head/linear", "qa_outputs"),
-        },
+        heads={"masked_lm": roberta.LM_HEAD, **roberta.CLASSIFIERS},
         head_fields=_POOLED | _GELU,
         tied=roberta.TIED,
         where=(roberta.OWN_BIAS,),
